@@ -1,0 +1,131 @@
+//! Nodes, images, sizes and assignments: what every dialect offers in its own words.
+
+mod assignments;
+mod cistern;
+mod nodes;
+mod recovery;
+#[cfg(test)]
+mod tests;
+
+pub use assignments::{Assigned, NodeAssignment, Target};
+pub use cistern::Cistern;
+pub use nodes::{Key, Listed};
+
+use crate::identity::{Permission, Principal};
+use crate::model::{Image, Size};
+use crate::{Error, SECOND};
+use ostler_drivers::model::{Description, Health};
+use ostler_drivers::{Cloud, Host};
+use ostler_store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+/// Added to a call's deadline for the lease of an operation: the host's own work around the call.
+const MARGIN: Duration = Duration::from_secs(20);
+
+/// The use cases around nodes.
+pub struct Compute {
+    host: Arc<Host>,
+    store: Store,
+    cistern: Option<Cistern>,
+    /// Tells this run of this host from all others, in leases.
+    owner: String,
+    /// Changes under way. They end even when nobody waits for them any more.
+    tasks: TaskTracker,
+}
+
+/// A cloud, for a listing of clouds.
+#[derive(Clone, Debug)]
+pub struct CloudInfo {
+    /// Its name.
+    pub name: String,
+    /// The driver's name.
+    pub driver: String,
+    /// What the driver says of itself, where one serves.
+    pub description: Option<Arc<Description>>,
+    /// What the latest check said.
+    pub health: Option<Result<Health, ostler_drivers::Error>>,
+    /// Why no driver serves.
+    pub refused: Option<String>,
+    /// The component that serves.
+    pub digest: Option<String>,
+    /// Whether calls are refused at present because of earlier failures.
+    pub resting: bool,
+}
+
+/// A listing together with who made it.
+pub struct Listing<T> {
+    /// The items.
+    pub items: Arc<Vec<T>>,
+    /// What the driver says of itself.
+    pub driver: Arc<Description>,
+}
+
+impl Compute {
+    /// The use cases on these clouds. With a Cistern, assignments are its matter.
+    pub fn new(host: Arc<Host>, store: Store, cistern: Option<Cistern>) -> Self {
+        let owner = uuid::Uuid::now_v7().to_string();
+        Self { host, store, cistern, owner, tasks: TaskTracker::new() }
+    }
+
+    fn cloud(&self, name: &str) -> Result<Arc<Cloud>, Error> {
+        Ok(self.host.cloud(name)?)
+    }
+
+    /// All clouds, by name.
+    pub fn clouds(&self, who: &Principal) -> Result<Vec<CloudInfo>, Error> {
+        who.require(Permission::ReadCompute)?;
+        Ok(self.host.clouds().iter().map(|cloud| info(cloud)).collect())
+    }
+
+    /// One cloud, checked anew if `fresh`.
+    pub async fn cloud_info(&self, who: &Principal, cloud: &str, fresh: bool) -> Result<CloudInfo, Error> {
+        who.require(Permission::ReadCompute)?;
+        let cloud = self.cloud(cloud)?;
+        if fresh && cloud.package().is_some() {
+            // What it says is part of the answer, whatever it is.
+            let _ = cloud.check().await;
+        }
+        Ok(info(&cloud))
+    }
+
+    /// All images of a cloud.
+    pub async fn images(&self, who: &Principal, cloud: &str) -> Result<Listing<Image>, Error> {
+        who.require(Permission::ReadCompute)?;
+        let cloud = self.cloud(cloud)?;
+        Ok(Listing { items: cloud.list_images().await?, driver: cloud.description()? })
+    }
+
+    /// All sizes of a cloud.
+    pub async fn sizes(&self, who: &Principal, cloud: &str) -> Result<Listing<Size>, Error> {
+        who.require(Permission::ReadCompute)?;
+        let cloud = self.cloud(cloud)?;
+        Ok(Listing { items: cloud.list_sizes().await?, driver: cloud.description()? })
+    }
+
+    /// Waits until no change is under way any more. New ones are still taken.
+    pub async fn settle(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn info(cloud: &Arc<Cloud>) -> CloudInfo {
+    let status = cloud.status();
+    CloudInfo {
+        name: cloud.name().to_owned(),
+        driver: cloud.settings().driver.clone(),
+        description: status.description.clone(),
+        health: status.health.clone(),
+        refused: status.refused.clone(),
+        digest: cloud.package().map(|package| package.digest.clone()),
+        resting: cloud.is_resting(),
+    }
+}
+
+/// The end of a lease for one call of this cloud, from now.
+fn lease_end(cloud: &Cloud) -> i64 {
+    let longest = cloud.settings().limits.call.saturating_mul(4) + MARGIN;
+    ostler_store::now().saturating_add(i64::try_from(longest.as_secs()).unwrap_or(i64::MAX / SECOND).saturating_mul(SECOND))
+}

@@ -1,0 +1,36 @@
+//! The use cases of Ostler, free of HTTP, WebAssembly and SQL.
+//!
+//! A dialect's room translates a request into one call here, and the answer or [`Error`] back. Nothing below knows who asked in
+//! which dialect.
+
+pub mod compute;
+pub mod drivers;
+mod error;
+pub mod identity;
+mod state;
+
+pub use error::Error;
+pub use ostler_drivers::{ErrorKind, model};
+pub use state::StoreState;
+
+use ostler_drivers::Host;
+use ostler_store::Store;
+use std::sync::Arc;
+
+/// The rooms and what they share.
+#[derive(Clone)]
+pub struct Core {
+    /// Who someone is, and what he may do.
+    pub identity: Arc<identity::Identity>,
+    /// Nodes, images, sizes.
+    pub compute: Arc<compute::Compute>,
+    /// Which component serves which driver name.
+    pub drivers: Arc<drivers::Drivers>,
+    /// The plugin host.
+    pub host: Arc<Host>,
+    /// The repositories.
+    pub store: Store,
+}
+
+/// Seconds as microseconds.
+const SECOND: i64 = 1_000_000;

@@ -1,0 +1,70 @@
+//! `wasi:http`: outgoing requests of a driver, through the cloud's own egress client and nothing else.
+
+use http_body_util::BodyExt;
+use ostler_egress::{Client, Error as Egress, Timeouts, Wait};
+use std::time::Duration;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// The way out for one instance.
+pub(crate) struct Hooks {
+    client: Option<Client>,
+    /// No request may wait longer than the call that makes it.
+    longest: Duration,
+}
+
+impl Hooks {
+    pub(crate) fn new(client: Option<Client>, longest: Duration) -> Self {
+        Self { client, longest }
+    }
+}
+
+type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _body_errors: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let (client, longest) = (self.client.clone(), self.longest);
+        Box::new(async move {
+            let client = client.ok_or(Error::HttpRequestDenied)?;
+            let bound = |wanted: Option<Duration>| wanted.unwrap_or(longest).min(longest);
+            let options = options.unwrap_or_default();
+            let timeouts = Timeouts {
+                connect: bound(options.connect_timeout),
+                first_byte: bound(options.first_byte_timeout),
+                between_bytes: bound(options.between_bytes_timeout),
+            };
+            let response = client.send_with(request, timeouts).await.map_err(convert)?;
+            let done: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
+            Ok((response.map(|body| body.map_err(convert).boxed_unsync()), done))
+        })
+    }
+}
+
+/// The driver learns the class; what the operator needs to know goes to the log.
+fn convert(error: Egress) -> Error {
+    if matches!(error, Egress::Denied { .. } | Egress::Address { .. }) {
+        tracing::warn!(target: "driver", %error, "a driver's request was refused");
+    } else {
+        tracing::debug!(target: "driver", %error, "a driver's request failed");
+    }
+    match error {
+        Egress::Denied { .. } => Error::HttpRequestDenied,
+        Egress::Address { .. } => Error::DestinationIpProhibited,
+        Egress::Resolve { .. } => Error::DnsError { rcode: None, info_code: None },
+        Egress::Connect { kind: std::io::ErrorKind::ConnectionRefused, .. } => Error::ConnectionRefused,
+        Egress::Connect { .. } => Error::DestinationUnavailable,
+        Egress::Tls { certificate: true, .. } => Error::TlsCertificateError,
+        Egress::Tls { .. } => Error::TlsProtocolError,
+        Egress::Timeout { what: Wait::Slot } => Error::ConnectionLimitReached,
+        Egress::Timeout { what: Wait::Connect } => Error::ConnectionTimeout,
+        Egress::Timeout { what: Wait::BetweenBytes } => Error::ConnectionReadTimeout,
+        Egress::Timeout { .. } => Error::HttpResponseTimeout,
+        Egress::TooLarge { limit, .. } => Error::HttpResponseBodySize(Some(limit)),
+        Egress::BadRequest { .. } => Error::HttpRequestUriInvalid,
+        _ => Error::HttpProtocolError,
+    }
+}

@@ -1,0 +1,228 @@
+//! All clouds and their drivers: loading a component for every cloud that uses it, and letting it take over.
+
+use crate::capabilities::state::{CloudState, StateBackend};
+use crate::cloud::{Cloud, Generation, Status};
+use crate::component::{self, LoadPolicy, Package, Seal};
+use crate::engine::Runtime;
+use crate::error::{Error, ErrorKind, LoadError};
+use crate::guest::{CloudContext, Guest};
+use crate::model::Description;
+use crate::settings::CloudSettings;
+use arc_swap::ArcSwap;
+use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Identity};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::component::Linker;
+
+/// The plugin host.
+pub struct Host {
+    runtime: Arc<Runtime>,
+    linker: Linker<Guest>,
+    policy: LoadPolicy,
+    state: Arc<dyn StateBackend>,
+    clouds: ArcSwap<BTreeMap<String, Arc<Cloud>>>,
+    /// One change of versions at a time.
+    swapping: tokio::sync::Mutex<()>,
+}
+
+/// How to treat clouds for which a component does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// One refusing cloud refuses the component: what runs goes on running.
+    AllOrNothing,
+    /// At start nothing runs yet: the clouds for which it works get it, the others say why not.
+    EachForItself,
+}
+
+/// A component that has been verified, compiled and probed for every cloud that uses it.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The component.
+    pub package: Arc<Package>,
+    /// What it says of itself.
+    pub description: Arc<Description>,
+    clouds: Vec<(Arc<Cloud>, Result<(Arc<Generation>, Status), LoadError>)>,
+}
+
+impl std::fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cloud").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation").field("digest", &self.package.digest).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// A host without clouds.
+    pub fn new(runtime: Runtime, policy: LoadPolicy, state: Arc<dyn StateBackend>) -> Result<Self, LoadError> {
+        let linker = component::linker(&runtime)?;
+        Ok(Self {
+            runtime: Arc::new(runtime),
+            linker,
+            policy,
+            state,
+            clouds: ArcSwap::default(),
+            swapping: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Adds a cloud, or replaces the one of that name. It serves once its driver has been activated.
+    pub fn add_cloud(&self, settings: CloudSettings) -> Result<Arc<Cloud>, LoadError> {
+        let cloud = Arc::new(self.make_cloud(settings)?);
+        self.clouds.rcu(|clouds| {
+            let mut clouds = BTreeMap::clone(clouds);
+            clouds.insert(cloud.name().to_owned(), Arc::clone(&cloud));
+            clouds
+        });
+        Ok(cloud)
+    }
+
+    fn make_cloud(&self, settings: CloudSettings) -> Result<Cloud, LoadError> {
+        let http = if settings.grants.http.is_empty() { None } else { Some(http_client(&settings)?) };
+        let state = CloudState::new(&settings.name, settings.limits.state, Arc::clone(&self.state));
+        let context = Arc::new(CloudContext::new(settings, state, http));
+        Ok(Cloud::new(Arc::clone(&self.runtime), context))
+    }
+
+    /// The cloud of this name.
+    pub fn cloud(&self, name: &str) -> Result<Arc<Cloud>, Error> {
+        let clouds = self.clouds.load();
+        clouds.get(name).cloned().ok_or_else(|| Error::new(ErrorKind::UnknownCloud, format!("no cloud is called `{name}`")))
+    }
+
+    /// All clouds, by name.
+    pub fn clouds(&self) -> Vec<Arc<Cloud>> {
+        self.clouds.load().values().cloned().collect()
+    }
+
+    fn users_of(&self, driver: &str) -> Vec<Arc<Cloud>> {
+        self.clouds.load().values().filter(|cloud| cloud.settings().driver == driver).cloned().collect()
+    }
+
+    /// Verifies, compiles and probes a component for all clouds that use the driver of this name. Nothing changes yet.
+    pub async fn prepare(
+        self: &Arc<Self>,
+        driver: &str,
+        wasm: Vec<u8>,
+        seal: Seal,
+        strictness: Strictness,
+    ) -> Result<Prepared, LoadError> {
+        let (host, name) = (Arc::clone(self), driver.to_owned());
+        let load = move || component::load(&host.runtime, &host.linker, &host.policy, &name, &wasm, &seal);
+        let package = tokio::task::spawn_blocking(load).await.map_err(|e| LoadError::Compile(e.to_string()))??;
+        let package = Arc::new(package);
+        let clouds = self.users_of(driver);
+        let mut description = None;
+        let mut prepared = Vec::with_capacity(clouds.len());
+        let probes = clouds.into_iter().map(|cloud| {
+            let package = Arc::clone(&package);
+            async move {
+                let result = probe(&cloud, package).await;
+                (cloud, result)
+            }
+        });
+        for (cloud, result) in futures::future::join_all(probes).await {
+            match &result {
+                Ok((_, status)) => description = description.or_else(|| status.description.clone()),
+                Err(error) if strictness == Strictness::AllOrNothing => return Err(error.clone()),
+                Err(_) => {}
+            }
+            prepared.push((cloud, result));
+        }
+        // Nobody uses it yet, or it works for nobody: what it says of itself is asked in a cloud made for the purpose.
+        let description = match description {
+            Some(description) => description,
+            None => self.describe_alone(&package).await?,
+        };
+        Ok(Prepared { package, description, clouds: prepared })
+    }
+
+    async fn describe_alone(&self, package: &Arc<Package>) -> Result<Arc<Description>, LoadError> {
+        let mut settings = CloudSettings::new("*", &package.driver);
+        settings.limits.concurrency = 1;
+        let cloud = Arc::new(self.make_cloud(settings)?);
+        let generation = Generation::new(Arc::clone(package));
+        let refuse = |e: Error| LoadError::Probe { cloud: "*".into(), call: "describe", reason: e.to_string() };
+        cloud.describe_on(&generation).await.map(Arc::new).map_err(refuse)
+    }
+
+    /// Lets a prepared component serve from now on. Calls under way finish on the version before.
+    pub async fn activate(&self, prepared: Prepared) {
+        let _one_at_a_time = self.swapping.lock().await;
+        let digest = &prepared.package.digest;
+        for (cloud, result) in prepared.clouds {
+            match result {
+                Ok((generation, status)) => {
+                    tracing::info!(cloud = cloud.name(), driver = %prepared.package.driver, %digest, "driver serves");
+                    cloud.serve(Some(generation), status);
+                }
+                Err(error) => {
+                    tracing::error!(cloud = cloud.name(), driver = %prepared.package.driver, %digest, %error, "driver refused");
+                    cloud.serve(None, Status { refused: Some(error.to_string()), ..Status::default() });
+                }
+            }
+        }
+        metrics::counter!("ostler_driver_activations_total", "driver" => prepared.package.driver.clone()).increment(1);
+    }
+
+    /// Says why a driver's clouds have nothing that serves them, where nothing does.
+    pub fn refuse(&self, driver: &str, reason: &str) {
+        for cloud in self.users_of(driver) {
+            if cloud.package().is_none() {
+                cloud.serve(None, Status { refused: Some(reason.to_owned()), ..Status::default() });
+            }
+        }
+    }
+
+    /// Whether clouds use the driver of this name; their names.
+    pub fn clouds_using(&self, driver: &str) -> Vec<String> {
+        self.users_of(driver).iter().map(|cloud| cloud.name().to_owned()).collect()
+    }
+
+    /// Drops idle instances now and then, until the task that runs it is dropped.
+    pub async fn tidy(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(Duration::from_secs(10));
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let now = Instant::now();
+            for cloud in self.clouds() {
+                cloud.tidy(now);
+            }
+        }
+    }
+}
+
+/// Whether this component works for this cloud: granted what it imports, and well when asked.
+async fn probe(cloud: &Arc<Cloud>, package: Arc<Package>) -> Result<(Arc<Generation>, Status), LoadError> {
+    component::check_imports(&package, cloud.settings())?;
+    let generation = Generation::new(package);
+    let refuse = |call: &'static str, error: &Error| LoadError::Probe { cloud: cloud.name().to_owned(), call, reason: error.to_string() };
+    // The version that serves now may have worn out the breaker; its successor is not to blame.
+    let description = cloud.describe_on(&generation).await.map_err(|e| refuse("describe", &e))?;
+    let health = cloud.check_on(&generation).await;
+    match &health {
+        // A provider that is down is no reason to refuse a driver; a driver that breaks or cannot use its settings is.
+        Err(error) if error.kind.is_fault() || error.kind == ErrorKind::Invalid => return Err(refuse("check", error)),
+        Err(error) => tracing::warn!(cloud = cloud.name(), %error, "the provider does not answer as it should"),
+        Ok(_) => {}
+    }
+    Ok((generation, Status { description: Some(Arc::new(description)), health: Some(health), refused: None }))
+}
+
+fn http_client(settings: &CloudSettings) -> Result<Client, LoadError> {
+    let config = ClientConfig {
+        allow: Allow::Origins(settings.grants.http.clone()),
+        addresses: AddressPolicy::PROVIDER,
+        ca_pem: settings.tls.ca_pem.clone(),
+        identity: settings.tls.identity.clone().map(|(certificates, key)| Identity { cert_pem: certificates, key_pem: key }),
+        max_connections: settings.limits.concurrency * 2,
+        ..ClientConfig::default()
+    };
+    Client::new(&settings.name, &config).map_err(|error| LoadError::Unknown(format!("cloud `{}`: {error}", settings.name)))
+}

@@ -1,0 +1,417 @@
+//! The shape of the configuration. Field names are the keys of `ostler.toml`; the comments are their reference.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine;
+use ipnet::IpNet;
+use secrecy::SecretString;
+use url::Url;
+
+/// Where the configuration came from, which decides what may be open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// No file: loopback only, dummy clouds, `/api/v1` open as the original was.
+    Development,
+    /// A file was given: nothing is open unless it says so.
+    #[default]
+    Configured,
+}
+
+/// The whole configuration, checked: what refers to something refers to something that exists.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Whether a file was given.
+    pub mode: Mode,
+    /// `[server]`: listeners and their limits.
+    pub server: Server,
+    /// `[store]`: the database.
+    pub store: Store,
+    /// `[drivers]`: the directory of components and whom it trusts.
+    pub drivers: Drivers,
+    /// `[clouds.NAME]`: the clouds by name. Names are 1 to 64 of `A-Z a-z 0-9 _ . -`, and do not start with a dot.
+    pub clouds: BTreeMap<String, Cloud>,
+    /// `[api.…]`: the four dialects.
+    pub api: Api,
+    /// `[[oidc]]`: issuers whose bearer tokens are accepted. None by default.
+    pub oidc: Vec<Oidc>,
+    /// `[log]`: what is logged, and how.
+    pub log: Log,
+    /// What deserves a look but does not prevent the start. Of severity warning, in the order of the file.
+    pub warnings: Vec<super::Problem>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// The address for plain HTTP. Default: `127.0.0.1:5050` if `listen_tls` is not given either, else none.
+    pub listen: Option<SocketAddr>,
+    /// The address for HTTPS. Default: none.
+    pub listen_tls: Option<SocketAddr>,
+    /// How clients reach this server: `http(s)://host[:port]`, no path. Used in links that answers contain and in the
+    /// generated certificate. Default: none, the request's own Host is used.
+    pub public_url: Option<Url>,
+    /// Networks of reverse proxies whose `Forwarded` and `X-Forwarded-…` headers are believed. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The certificate chain of `listen_tls`, PEM, leaf first. Relative to the configuration file. Default: a self-signed
+    /// certificate is made and kept in the data directory.
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key of `tls_certificate`, PEM (PKCS#8, PKCS#1 or SEC1).
+    pub tls_key: Option<PathBuf>,
+    /// The largest request body, in bytes. Default 1 MiB.
+    pub max_body_bytes: u64,
+    /// The most connections at once, over all listeners; more wait in the kernel's queue. Default 8192.
+    pub max_connections: u64,
+    /// How long a request may take, in seconds. Default 60.
+    pub request_timeout_seconds: u64,
+    /// How long requests in flight may go on after the order to stop, in seconds. Default 30.
+    pub shutdown_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            listen_tls: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            tls_certificate: None,
+            tls_key: None,
+            max_body_bytes: 1 << 20,
+            max_connections: 8192,
+            request_timeout_seconds: 60,
+            shutdown_seconds: 30,
+        }
+    }
+}
+
+/// `[store]`.
+#[derive(Clone, Default)]
+pub struct Store {
+    /// `sqlite:FILE` (relative to the data directory), `sqlite::memory:` or `postgres://…`. Default: none, which means
+    /// `sqlite:ostler.db` in the data directory. May contain a password: not shown by `Debug`.
+    pub url: Option<String>,
+}
+
+impl Store {
+    /// The address without credentials and parameters, for people.
+    pub fn redacted(&self) -> String {
+        let Some(text) = &self.url else { return "sqlite:ostler.db".to_owned() };
+        if text.starts_with("sqlite:") {
+            return text.clone();
+        }
+        match Url::parse(text) {
+            Ok(mut url) => {
+                // Both fail only for addresses that cannot have credentials.
+                let _ = url.set_password(None);
+                let _ = url.set_username("");
+                url.set_query(None);
+                url.set_fragment(None);
+                url.to_string()
+            }
+            Err(_) => "(not an address)".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("url", &self.redacted()).finish()
+    }
+}
+
+/// `[drivers]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drivers {
+    /// The watched directory of components. Relative to the data directory. Default `drivers`.
+    pub directory: PathBuf,
+    /// Public keys whose signatures are accepted. Default: none.
+    pub trusted_keys: Vec<TrustedKey>,
+    /// Whether a component without a valid signature is refused. Default: true if there are trusted keys.
+    pub require_signature: bool,
+    /// The largest component, in MiB. Default 64.
+    pub max_component_mb: u64,
+    /// How many earlier versions of a driver are kept for a rollback. Default 5.
+    pub keep_versions: u64,
+}
+
+impl Default for Drivers {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("drivers"),
+            trusted_keys: Vec::new(),
+            require_signature: false,
+            max_component_mb: 64,
+            keep_versions: 5,
+        }
+    }
+}
+
+/// An Ed25519 public key, written `ed25519:<base64 of 32 bytes>`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TrustedKey(pub [u8; 32]);
+
+impl fmt::Display for TrustedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ed25519:{}", base64::engine::general_purpose::STANDARD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for TrustedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `[clouds.NAME]`: one cloud.
+#[derive(Clone, Debug)]
+pub struct Cloud {
+    /// The driver's name: 1 to 64 of `a-z 0-9 - _ .`. Required.
+    pub driver: String,
+    /// What the driver may use.
+    pub grants: Grants,
+    /// What the driver reads through its `config` capability.
+    pub config: BTreeMap<String, toml::Value>,
+    /// What the driver reads through its `secrets` capability.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Bounds on the driver's calls.
+    pub limits: Limits,
+    /// Whether instances are used again. Default `warm`.
+    pub instances: Instances,
+    /// How the driver's HTTPS connections authenticate both sides.
+    pub tls: OutgoingTls,
+}
+
+impl Cloud {
+    /// A cloud of this driver with all defaults.
+    pub fn new(driver: impl Into<String>) -> Self {
+        Self {
+            driver: driver.into(),
+            grants: Grants::default(),
+            config: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            limits: Limits::default(),
+            instances: Instances::default(),
+            tls: OutgoingTls::default(),
+        }
+    }
+}
+
+/// `[clouds.NAME.grants]`: the capabilities. What reaches outside must be granted; the rest can be withdrawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grants {
+    /// Origins (`https://host[:port]`) that the driver may talk to, normalised: lower case, no default port. Default: none.
+    pub http: Vec<String>,
+    /// The libvirt connection, such as `qemu:///system`. Default: none.
+    pub hypervisor: Option<String>,
+    /// Durable key-value storage. Default true.
+    pub state: bool,
+    /// In-memory values. Default true.
+    pub cache: bool,
+    /// The cloud's configuration. Default true.
+    pub config: bool,
+    /// The cloud's secrets. Default true.
+    pub secrets: bool,
+    /// The host's log. Default true.
+    pub log: bool,
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self { http: Vec::new(), hypervisor: None, state: true, cache: true, config: true, secrets: true, log: true }
+    }
+}
+
+/// A secret and where it came from. `Debug` shows the source only.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// Where to read it again.
+    pub source: SecretSource,
+    /// The value; `Debug` of the type is redacted.
+    pub value: SecretString,
+}
+
+/// Where a secret is kept. Never in the configuration file itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// `{ env = "NAME" }`: an environment variable.
+    Env(String),
+    /// `{ file = "PATH" }`: a file (relative to the configuration file) of at most 64 KiB of UTF-8; line ends at its end are cut.
+    File(PathBuf),
+}
+
+/// `[clouds.NAME.limits]`: bounds on a driver, so that a broken one harms its own cloud's calls only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// How long a call may take, waits included, in seconds. Default 10.
+    pub call_seconds: u64,
+    /// How much processor time a call may take, in milliseconds. Default 1000.
+    pub cpu_ms: u64,
+    /// The memory of an instance, in MiB. Default 64.
+    pub memory_mb: u64,
+    /// Calls at once. Default 32.
+    pub concurrency: u64,
+    /// How long a list may be answered from memory, in milliseconds. Default 0: always asked anew.
+    pub list_ttl_ms: u64,
+    /// The largest answer of a call and the largest HTTP response body, in MiB. Default 16.
+    pub answer_mb: u64,
+    /// The quota of durable storage, in MiB. Default 64.
+    pub state_mb: u64,
+    /// Calls to the provider per second. Default: not limited.
+    pub rate_per_second: Option<f64>,
+    /// Instances kept ready. Default 4.
+    pub warm: u64,
+}
+
+impl Limits {
+    /// `call_seconds` as a duration.
+    pub fn call_timeout(&self) -> Duration {
+        Duration::from_secs(self.call_seconds)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            call_seconds: 10,
+            cpu_ms: 1000,
+            memory_mb: 64,
+            concurrency: 32,
+            list_ttl_ms: 0,
+            answer_mb: 16,
+            state_mb: 64,
+            rate_per_second: None,
+            warm: 4,
+        }
+    }
+}
+
+/// Whether a driver's instances are used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Instances {
+    /// A pool of instances, each used for many calls, one at a time.
+    #[default]
+    Warm,
+    /// A new instance for each call.
+    Fresh,
+}
+
+/// `[clouds.NAME.tls]`: for the driver's own HTTPS connections. Paths are relative to the configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutgoingTls {
+    /// Certificate authorities, PEM, instead of the system's. Default: none.
+    pub ca: Option<PathBuf>,
+    /// A client certificate, PEM. Default: none.
+    pub certificate: Option<PathBuf>,
+    /// The private key of `certificate`, PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// `[api]`: the dialects.
+#[derive(Clone, Debug, Default)]
+pub struct Api {
+    /// `[api.crs4]`: Orchestrator API V.1, `/api/v1`.
+    pub crs4: Crs4,
+    /// `[api.conpaas]`: the Director, `/`.
+    pub conpaas: Dialect,
+    /// `[api.cloudedge]`: `/cloudedge`.
+    pub cloudedge: Dialect,
+    /// `[api.indigo]`: `/deployments`, `/schedules`, `/configuration`.
+    pub indigo: Dialect,
+}
+
+/// What can be set for every dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// Whether it is served. Default true.
+    pub enabled: bool,
+    /// A path in front of which it is served besides its own, such as `/orchestrator`. Default: none.
+    pub prefix: Option<String>,
+    /// The listeners on which it is served. Default all.
+    pub listener: ListenerChoice,
+    /// The cloud where requests name none. Default `default` if there is a cloud of this name, else none.
+    pub cloud: Option<String>,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self { enabled: true, prefix: None, listener: ListenerChoice::All, cloud: None }
+    }
+}
+
+/// `[api.crs4]`: besides what every dialect has.
+#[derive(Clone, Debug, Default)]
+pub struct Crs4 {
+    /// What every dialect has.
+    pub dialect: Dialect,
+    /// Whether it is served without credentials, as the original was; on loopback addresses only. Default: in development
+    /// mode only.
+    pub open: bool,
+    /// The base address of a remote Cistern. Default: none, the built-in assignments are used.
+    pub cistern: Option<Url>,
+}
+
+/// The listeners on which a dialect is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListenerChoice {
+    /// `all`.
+    #[default]
+    All,
+    /// `plain`: HTTP only.
+    Plain,
+    /// `tls`: HTTPS only.
+    Tls,
+}
+
+impl ListenerChoice {
+    /// Whether a listener of this kind is meant.
+    pub fn includes(self, tls: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Plain => !tls,
+            Self::Tls => tls,
+        }
+    }
+}
+
+/// `[[oidc]]`: an issuer of bearer tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oidc {
+    /// The issuer, exactly as its tokens say in `iss`. https, or http on a loopback address. Required.
+    pub issuer: String,
+    /// Accepted values of `aud`, at least one. Required.
+    pub audience: Vec<String>,
+    /// Accepted signature algorithms, asymmetric ones only. Default `["RS256", "ES256"]`.
+    pub algorithms: Vec<String>,
+    /// Certificate authorities for the issuer's address, PEM, instead of the system's. Relative to the configuration file.
+    /// Default: none.
+    pub ca: Option<PathBuf>,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `info,ostler_drivers=debug`. Default `info`.
+    pub filter: String,
+    /// Default `text`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,2 @@
+//! Ostler.
+fn main() {}

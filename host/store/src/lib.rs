@@ -1,0 +1,45 @@
+//! What Ostler must not forget: repositories on SQLite (one host) and PostgreSQL (several hosts).
+//!
+//! [`Store`] is a cheap handle; its methods are the repositories, one file each. No type of the database library leaves this
+//! crate. Times are microseconds since 1970 UTC, see [`now`]. JSON is kept as text. Text must not contain U+0000, which
+//! PostgreSQL cannot hold ([`Error::Invalid`] on both engines); keys and values of drivers' [`state`] are bytes and may.
+//!
+//! Every method is one transaction, durable when it returns. Lengths and characters are the callers' to check.
+
+mod assignments;
+mod db;
+mod drivers;
+mod error;
+mod events;
+mod migrations;
+mod open;
+mod operations;
+mod state;
+mod tokens;
+mod users;
+
+pub use assignments::{ASSIGNED, AssignError, Assignment, FREE};
+pub use drivers::{DriverSource, DriverVersion, NewDriverVersion};
+pub use error::Error;
+pub use events::{Event, NewEvent};
+pub use open::{Options, Store};
+pub use operations::{
+    Begin, Idempotency, Lease, NewOperation, Operation, OperationFilter, OperationKind, OperationState, Outcome,
+};
+pub use state::{Commit, Condition, Entry, StateError, Write};
+pub use tokens::{NewToken, Token};
+pub use users::{NewUser, User};
+
+/// The time by this host's clock, in microseconds since 1970 UTC.
+pub fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()
+        .and_then(|elapsed| i64::try_from(elapsed.as_micros()).ok())
+        .unwrap_or(0)
+}
+
+/// A fresh identifier: a uuid v7 as text, so that later ones sort after earlier ones.
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

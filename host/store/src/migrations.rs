@@ -1,0 +1,45 @@
+//! The tables and their history. Each version is a pair of files, one an engine, in `migrations/`; a released file is never
+//! edited, a change is a new version.
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use crate::error::Error;
+
+/// Version, name, text for SQLite, text for PostgreSQL.
+const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
+    1,
+    "initial",
+    include_str!("../migrations/0001_initial.sqlite.sql"),
+    include_str!("../migrations/0001_initial.postgres.sql"),
+)];
+
+/// The migrations for SQLite.
+pub(crate) fn sqlite() -> Migrator {
+    migrator(|&(version, name, sqlite, _)| (version, name, sqlite))
+}
+
+/// The migrations for PostgreSQL.
+pub(crate) fn postgres() -> Migrator {
+    migrator(|&(version, name, _, postgres)| (version, name, postgres))
+}
+
+type Versioned = (i64, &'static str, &'static str, &'static str);
+
+fn migrator(pick: impl Fn(&Versioned) -> (i64, &'static str, &'static str)) -> Migrator {
+    let migrations = MIGRATIONS.iter().map(|versioned| {
+        let (version, name, sql) = pick(versioned);
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+/// Translates.
+pub(crate) fn error(error: MigrateError) -> Error {
+    let known = MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0);
+    match error {
+        MigrateError::VersionMissing(found) if found > known => Error::NewerSchema { found, known },
+        MigrateError::Execute(error) => Error::of(error),
+        other => Error::Migration(other.to_string()),
+    }
+}

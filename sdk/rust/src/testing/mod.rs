@@ -1,0 +1,11 @@
+//! A cloud in memory, so that drivers are tested natively, and the rules of the contract as a test of any driver.
+
+mod cloud;
+pub mod conformance;
+#[cfg(feature = "http")]
+mod http;
+mod memory;
+
+pub use cloud::{Cloud, LogLine};
+#[cfg(feature = "http")]
+pub use http::Expectation;
