@@ -23,6 +23,7 @@ mod watch;
 pub use capabilities::state::{Condition, Entry, StateBackend, StateError, Write};
 pub use cloud::{Cloud, Made, Status};
 pub use component::{LoadPolicy, Package, Seal};
+pub use ed25519_dalek::VerifyingKey;
 pub use engine::{Runtime, digest, private_directory, write_atomically};
 pub use error::{Error, ErrorKind, LoadError};
 pub use host::{Host, Prepared, Strictness};

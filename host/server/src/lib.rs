@@ -1,5 +1,8 @@
-//! The rooms of the server: configuration, telemetry, listeners.
+//! The server: command line, configuration, listeners, and one room for each API.
 
+pub mod api;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod listen;
 pub mod telemetry;

@@ -20,7 +20,7 @@ mod url;
 /// How long an exchange may last, from the connection to the end of the body, unless [`Request::timeout`] says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How many bytes of a body are read unless [`Request::limit`] says otherwise.
-pub const DEFAULT_LIMIT: u64 = 16 * 1024 * 1024;
+pub const DEFAULT_LIMIT: u64 = 8 * 1024 * 1024;
 /// How much of a refusing answer's body goes into the error's text, in characters.
 const EXCERPT: usize = 300;
 
@@ -276,7 +276,7 @@ impl Read for Response {
 /// The class of an error while reading a body.
 fn from_io(error: &io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::FileTooLarge => Error::Failed(error.to_string()),
+        io::ErrorKind::FileTooLarge | io::ErrorKind::OutOfMemory => Error::Failed(error.to_string()),
         _ => Error::Transient(error.to_string()),
     }
 }

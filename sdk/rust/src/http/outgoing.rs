@@ -131,6 +131,9 @@ impl Deadline {
     }
 }
 
+/// Bytes of a body that cross at once: the host hands them over in a buffer of its own.
+const PORTION: usize = 64 * 1024;
+
 /// A body that is being read. The fields are dropped in this order: a stream must go before its body.
 struct Body {
     stream: InputStream,
@@ -153,8 +156,9 @@ impl Read for Body {
         if buffer.is_empty() {
             return Ok(0);
         }
+        let room = buffer.len().min(PORTION);
         loop {
-            match self.stream.read(buffer.len() as u64) {
+            match self.stream.read(room as u64) {
                 Ok(bytes) if bytes.is_empty() => {
                     self.deadline.wait(&self.stream.subscribe()).map_err(|error| io::Error::other(error.message().to_owned()))?;
                 }

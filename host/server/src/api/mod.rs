@@ -1,0 +1,57 @@
+//! The APIs: one room a dialect, our own, and what they share.
+
+pub mod auth;
+pub mod crs4;
+pub mod native;
+mod observe;
+pub mod problem;
+mod root;
+
+use crate::config::{Config, ListenerChoice, Mode};
+use crate::telemetry::Metrics;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use ostler_core::Core;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// What handlers need.
+#[derive(Clone)]
+pub struct App {
+    /// The use cases.
+    pub core: Core,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// Whether everything is up.
+    pub ready: Arc<AtomicBool>,
+}
+
+impl App {
+    /// Whether this is development mode.
+    pub fn is_development(&self) -> bool {
+        self.config.mode == Mode::Development
+    }
+
+    /// Bytes of the largest request body.
+    fn max_body(&self) -> usize {
+        usize::try_from(self.config.server.max_body_bytes).unwrap_or(usize::MAX)
+    }
+}
+
+/// Everything that one listener serves.
+pub fn router(app: &App, tls: bool) -> Router {
+    let served = |choice: ListenerChoice| choice.includes(tls);
+    let mut router = root::router(app).merge(native::router(app));
+    let crs4 = &app.config.api.crs4.dialect;
+    if crs4.enabled && served(crs4.listener) {
+        router = router.merge(crs4::router(app));
+        if let Some(prefix) = &crs4.prefix {
+            router = router.nest(prefix, crs4::router(app));
+        }
+    }
+    let timeout = Duration::from_secs(app.config.server.request_timeout_seconds);
+    router.layer(DefaultBodyLimit::max(app.max_body())).layer(observe::Layer::new(timeout))
+}

@@ -1,0 +1,194 @@
+//! `ostler serve`.
+
+use super::{Data, complain, say};
+use crate::api::{self, App};
+use crate::config::{Config, ListenerChoice, Mode, unknown_variables};
+use crate::listen::{self, Endpoint};
+use crate::telemetry::{self, Metrics};
+use crate::tls::{self, CertificateSource, ServerCertificate};
+use crate::app;
+use clap::Args;
+use ostler_core::Core;
+use ostler_drivers::{Watch, write_atomically};
+use secrecy::{ExposeSecret, SecretString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// In the data directory: a token that proves to be on this machine, new at every start.
+pub(super) const OPERATOR_TOKEN: &str = "operator.token";
+/// How long the start waits for interrupted operations before it serves and goes on with them.
+const RECOVERY: Duration = Duration::from_secs(5);
+
+#[derive(Args)]
+pub(super) struct Serve {
+    /// The configuration file. Without one this is development mode.
+    #[arg(long, value_name = "FILE", env = "OSTLER_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
+    /// The address for plain HTTP; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The address for HTTPS; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen_tls: Option<String>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), String> {
+        // Flags go before the environment, and the environment before the file.
+        let environment = |name: &str| match name {
+            "OSTLER_LISTEN" if self.listen.is_some() => self.listen.clone(),
+            "OSTLER_LISTEN_TLS" if self.listen_tls.is_some() => self.listen_tls.clone(),
+            _ => std::env::var(name).ok(),
+        };
+        let config = Config::load(self.config.as_deref(), &environment).map_err(|problems| format!("\n{problems}"))?;
+        telemetry::init_log(&config.log).map_err(|error| error.to_string())?;
+        for warning in config.warnings.iter().chain(&unknown_variables(std::env::vars().map(|(name, _)| name))) {
+            complain(&warning.to_string());
+        }
+        let metrics = Metrics::install(env!("CARGO_PKG_VERSION")).map_err(|error| error.to_string())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+        let result = runtime.block_on(serve(config, &self.data.directory, metrics));
+        // Blocking work that is left (a compilation, say) is not worth waiting for.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        result
+    }
+}
+
+async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    // Asked for first, so that a signal during the start is not lost.
+    let stop = Stop::new().map_err(|e| text(&e))?;
+    let core = app::start(&config, data).await.map_err(|e| text(&e))?;
+    let password = std::env::var("OSTLER_ADMIN_PASSWORD").ok().filter(|password| !password.is_empty()).map(SecretString::from);
+    if let Some(password) = core.identity.first_administrator(password).await.map_err(|e| text(&e))? {
+        say(&format!("administrator: user `admin`, password `{}` (shown once)", password.expose_secret()));
+    }
+    write_token(data, core.identity.operator_token()).map_err(|error| format!("{}: {error}", data.join(OPERATOR_TOKEN).display()))?;
+
+    let config = Arc::new(config);
+    let ready = Arc::new(AtomicBool::new(false));
+    let app = App { core: core.clone(), config: Arc::clone(&config), metrics: metrics.clone(), ready: Arc::clone(&ready) };
+    let certificate = match config.server.listen_tls {
+        Some(_) => Some(ServerCertificate::load(CertificateSource::from_config(&config.server, data)).map_err(|e| text(&e))?),
+        None => None,
+    };
+    let mut endpoints = Vec::new();
+    if let Some(address) = config.server.listen {
+        endpoints.push((Endpoint::bind(address).map_err(|e| text(&e))?, api::router(&app, false)));
+    }
+    if let (Some(address), Some(certificate)) = (config.server.listen_tls, &certificate) {
+        let tls = tls::server_config(Arc::clone(certificate), None).map_err(|e| text(&e))?;
+        endpoints.push((Endpoint::bind(address).map_err(|e| text(&e))?.with_tls(tls), api::router(&app, true)));
+    }
+
+    recover(&core).await;
+    let mut background = tokio::task::JoinSet::new();
+    let watch = Watch::new(&app::drivers_directory(&config, data)).map_err(|e| text(&e))?;
+    background.spawn(Arc::clone(&core.drivers).watch(watch));
+    background.spawn(Arc::clone(&core.compute).recover());
+    background.spawn(Arc::clone(&core.host).tidy());
+    background.spawn(metrics.upkeep());
+    if let Some(certificate) = certificate {
+        background.spawn(reload(certificate));
+    }
+
+    ready.store(true, Ordering::Release);
+    for (endpoint, _) in &endpoints {
+        let scheme = if endpoint.is_tls() { "https" } else { "http" };
+        say(&format!("listening on {scheme}://{}", endpoint.address()));
+    }
+    announce(&config);
+    let drained = listen::serve(endpoints, listen::Options::from(&config.server), async {
+        stop.wait().await;
+        ready.store(false, Ordering::Release);
+        tracing::info!("stopping: no new requests, those under way are finished");
+    })
+    .await;
+    if drained.cut > 0 {
+        tracing::warn!(cut = drained.cut, "requests were cut off");
+    }
+    background.shutdown().await;
+    // Changes at providers go on even when their client is gone: they get their time, and what is left is recovered at the next start.
+    let _ = tokio::time::timeout(Duration::from_secs(config.server.shutdown_seconds), core.compute.settle()).await;
+    core.store.close().await;
+    let _ = std::fs::remove_file(data.join(OPERATOR_TOKEN));
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn announce(config: &Config) {
+    if config.mode == Mode::Development {
+        say("development mode: loopback only, /api/v1 is open; try: curl http://127.0.0.1:5050/api/v1/nodes/fake_driver");
+    }
+    for (name, path, dialect) in config.api.all() {
+        if dialect.enabled && dialect.listener != ListenerChoice::All {
+            tracing::info!(api = name, path, listener = ?dialect.listener, "served on one listener only");
+        }
+    }
+}
+
+/// Takes up what the run before left undone. Providers that do not answer are not waited for.
+async fn recover(core: &Core) {
+    let compute = Arc::clone(&core.compute);
+    let work = tokio::spawn(async move { compute.recover_at_start().await });
+    match tokio::time::timeout(RECOVERY, work).await {
+        Ok(Ok(Ok(0))) => {}
+        Ok(Ok(Ok(ended))) => tracing::info!(ended, "interrupted operations were brought to their end"),
+        Ok(Ok(Err(error))) => tracing::error!(%error, "interrupted operations could not be looked for"),
+        Ok(Err(error)) => tracing::error!(%error, "recovery broke down"),
+        Err(_) => tracing::warn!("interrupted operations are still being brought to their end"),
+    }
+}
+
+/// Readable by its owner only, from the first byte on.
+fn write_token(data: &Path, token: &SecretString) -> std::io::Result<()> {
+    // The directory is private already, which covers the moment before the file's own mode.
+    let path = data.join(OPERATOR_TOKEN);
+    write_atomically(&path, token.expose_secret().as_bytes())?;
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+}
+
+/// Reads the certificate again at each SIGHUP.
+async fn reload(certificate: Arc<ServerCertificate>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        match certificate.reload() {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate could not be read again; the old one stays"),
+        }
+    }
+}
+
+/// SIGINT or SIGTERM; a second one ends the process at once.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    async fn wait(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            complain("stopped at once");
+            std::process::exit(130);
+        });
+    }
+}
