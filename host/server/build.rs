@@ -40,7 +40,8 @@ fn main() {
 /// Adds the standard library of the target, where rustup manages the toolchain and it is missing.
 fn need_target() {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output().expect("rustc can be started");
+    let output =
+        Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output().expect("rustc can be started");
     let library = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if Path::new(&library).is_dir() {
         return;

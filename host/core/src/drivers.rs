@@ -162,7 +162,11 @@ impl Drivers {
         };
         let Some(target) = target else {
             let what = to.map_or_else(|| "an earlier version".to_owned(), |to| format!("a version {to}"));
-            return Err(LoadError::Unknown(format!("driver `{name}` has no {}", what.trim_start_matches("an ").trim_start_matches("a "))).into());
+            return Err(LoadError::Unknown(format!(
+                "driver `{name}` has no {}",
+                what.trim_start_matches("an ").trim_start_matches("a ")
+            ))
+            .into());
         };
         let (wasm, seal) = self.component(name, &target.digest).await?;
         let prepared = self.host.prepare(name, wasm, seal, Strictness::AllOrNothing).await?;
@@ -231,7 +235,8 @@ impl Drivers {
     /// A component that was kept, still what it was.
     async fn kept(&self, wanted: &str) -> Result<(Vec<u8>, Seal), Error> {
         let path = self.path(wanted);
-        let (wasm, signature) = blocking(move || Ok((std::fs::read(&path)?, std::fs::read(path.with_extension("sig")).ok()))).await?;
+        let (wasm, signature) =
+            blocking(move || Ok((std::fs::read(&path)?, std::fs::read(path.with_extension("sig")).ok()))).await?;
         if digest(&wasm) != wanted {
             return Err(LoadError::Io(format!("the kept component {wanted} was changed on disk")).into());
         }
@@ -274,7 +279,9 @@ impl Drivers {
         loop {
             for changed in watch.scan() {
                 match self.take(&who, &changed).await {
-                    Ok(true) => tracing::info!(driver = %changed.driver, path = %changed.path.display(), "driver taken from the directory"),
+                    Ok(true) => {
+                        tracing::info!(driver = %changed.driver, path = %changed.path.display(), "driver taken from the directory")
+                    }
                     Ok(false) => {}
                     Err(error) => {
                         tracing::error!(driver = %changed.driver, path = %changed.path.display(), %error, "driver refused, the running version stays");
@@ -327,7 +334,8 @@ fn before<'a>(history: &'a [DriverVersion], active: &DriverVersion) -> Option<&'
     let mut position = active;
     while position.source == DriverSource::Rollback {
         let digest = &position.digest;
-        position = history.iter().filter(|v| v.id < position.id).find(|v| v.digest == *digest && v.source != DriverSource::Rollback)?;
+        position =
+            history.iter().filter(|v| v.id < position.id).find(|v| v.digest == *digest && v.source != DriverSource::Rollback)?;
     }
     history.iter().filter(|v| v.id < position.id).find(|v| v.digest != active.digest)
 }

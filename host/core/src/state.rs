@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use ostler_drivers::{Condition, Entry, StateBackend, StateError, Write};
-use ostler_store::{Store, StateError as Failed};
+use ostler_store::{StateError as Failed, Store};
 
 /// The store, as the plugin host sees it.
 pub struct StoreState(pub Store);

@@ -5,9 +5,7 @@ use ostler_core::compute::{Cistern, Compute};
 use ostler_core::drivers::Drivers;
 use ostler_core::identity::Identity;
 use ostler_core::{Core, StoreState};
-use ostler_drivers::{
-    CloudSettings, Grants, Host, Instances, Limits, LoadPolicy, Runtime, Tls, VerifyingKey, private_directory,
-};
+use ostler_drivers::{CloudSettings, Grants, Host, Instances, Limits, LoadPolicy, Runtime, Tls, VerifyingKey, private_directory};
 use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Origin};
 use ostler_store::{Options, Store};
 use std::path::{Path, PathBuf};
@@ -59,7 +57,8 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let mut trusted_keys = Vec::new();
     for key in &config.drivers.trusted_keys {
         let parsed = VerifyingKey::from_bytes(&key.0);
-        trusted_keys.push(parsed.map_err(|_| StartError::Config(format!("drivers.trusted_keys: {key} is not a point on the curve")))?);
+        trusted_keys
+            .push(parsed.map_err(|_| StartError::Config(format!("drivers.trusted_keys: {key} is not a point on the curve")))?);
     }
     let policy = LoadPolicy {
         max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
@@ -73,7 +72,7 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let keep = usize::try_from(config.drivers.keep_versions).unwrap_or(usize::MAX);
     let drivers = Drivers::new(Arc::clone(&host), store.clone(), data.join("components"), BUILTIN, keep, max_bytes)?;
     drivers.start().await?;
-    let identity = Identity::new(store.clone())?;
+    let identity = Identity::new(store.clone());
     let compute = Compute::new(Arc::clone(&host), store.clone(), cistern(config)?);
     Ok(Core { identity: Arc::new(identity), compute: Arc::new(compute), drivers: Arc::new(drivers), host, store })
 }
@@ -152,7 +151,8 @@ fn cistern(config: &Config) -> Result<Option<Cistern>, StartError> {
     let Some(base) = &config.api.crs4.cistern else { return Ok(None) };
     let wrong = |error: &dyn std::fmt::Display| StartError::Config(format!("api.crs4.cistern: {error}"));
     let origin = base.origin().ascii_serialization().parse::<Origin>().map_err(|e| wrong(&e))?;
-    let config = ClientConfig { allow: Allow::Origins(vec![origin]), addresses: AddressPolicy::PROVIDER, ..ClientConfig::default() };
+    let config =
+        ClientConfig { allow: Allow::Origins(vec![origin]), addresses: AddressPolicy::PROVIDER, ..ClientConfig::default() };
     let client = Client::new("cistern", &config).map_err(|e| wrong(&e))?;
     Ok(Some(Cistern::new(client, base.clone())))
 }

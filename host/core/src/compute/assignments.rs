@@ -74,7 +74,14 @@ impl Compute {
     }
 
     /// Gives a free node to a user.
-    pub async fn assign(&self, who: &Principal, cloud: &str, target: &Target, user: &str, recipe: &str) -> Result<Assigned, Error> {
+    pub async fn assign(
+        &self,
+        who: &Principal,
+        cloud: &str,
+        target: &Target,
+        user: &str,
+        recipe: &str,
+    ) -> Result<Assigned, Error> {
         who.require(Permission::ChangeCompute)?;
         if let Some(cistern) = &self.cistern {
             return cistern.assign(cloud, target, user, recipe).await;
@@ -83,7 +90,9 @@ impl Compute {
         let node = self.target(&cloud, target).await?;
         self.store.assignment_upsert_node(cloud.name(), &node.id, &node.name).await?;
         match self.store.assignment_assign(cloud.name(), &node.id, user, Some(recipe), None).await {
-            Ok(row) => Ok(Assigned { id: row.id.into(), result: format!("Node {} assigned", row.id_vm), id_vm: row.id_vm.into() }),
+            Ok(row) => {
+                Ok(Assigned { id: row.id.into(), result: format!("Node {} assigned", row.id_vm), id_vm: row.id_vm.into() })
+            }
             Err(AssignError::Taken(row)) => Err(Error::Assigned { node: row.id_vm }),
             Err(AssignError::NotFound) => Err(Error::NoNode(node.id)),
             Err(AssignError::Store(error)) => Err(error.into()),

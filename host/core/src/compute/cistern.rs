@@ -78,7 +78,8 @@ impl Cistern {
             .json(method, url.as_str(), http::HeaderMap::new(), Some(body))
             .await
             .map_err(|error| Error::NoAssignments(error.to_string()))?;
-        let answer: Value = serde_json::from_slice(&bytes).map_err(|_| Error::NoAssignments("it did not answer in JSON".into()))?;
+        let answer: Value =
+            serde_json::from_slice(&bytes).map_err(|_| Error::NoAssignments("it did not answer in JSON".into()))?;
         if answer["status"] == "ok" {
             return Ok(answer);
         }

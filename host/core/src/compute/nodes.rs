@@ -55,7 +55,13 @@ impl Compute {
     /// Creates a node. It is ordered when this returns, and may still be on its way up.
     ///
     /// With a key, a second call returns what the first one did; [`Error::KeyReused`] if it asks for something else.
-    pub async fn start_node(self: &Arc<Self>, who: &Principal, cloud: &str, spec: NodeSpec, key: Option<Key>) -> Result<Listed, Error> {
+    pub async fn start_node(
+        self: &Arc<Self>,
+        who: &Principal,
+        cloud: &str,
+        spec: NodeSpec,
+        key: Option<Key>,
+    ) -> Result<Listed, Error> {
         who.require(Permission::ChangeCompute)?;
         let cloud = self.cloud(cloud)?;
         let driver = cloud.description()?;
@@ -95,7 +101,8 @@ impl Compute {
             driver_digest: cloud.package().map(|package| package.digest.clone()),
             actor: who.user.clone(),
             lease: Some(Lease { owner: self.owner.clone(), until: lease_end(cloud) }),
-            idempotency: key.map(|key| Idempotency { scope: format!("{}:{}:{}", key.scope, who.user, cloud.name()), key: key.key }),
+            idempotency: key
+                .map(|key| Idempotency { scope: format!("{}:{}:{}", key.scope, who.user, cloud.name()), key: key.key }),
         };
         match self.store.operation_begin(&new, Some(&event)).await {
             Err(ostler_store::Error::IdempotencyMismatch) => Err(Error::KeyReused),
@@ -134,7 +141,13 @@ impl Compute {
     }
 
     /// Destroys the first node whose identifier is `id`, or whose name is `name`. Its identifier.
-    pub async fn stop_node(self: &Arc<Self>, who: &Principal, cloud: &str, id: Option<&str>, name: Option<&str>) -> Result<String, Error> {
+    pub async fn stop_node(
+        self: &Arc<Self>,
+        who: &Principal,
+        cloud: &str,
+        id: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<String, Error> {
         who.require(Permission::ChangeCompute)?;
         let cloud = self.cloud(cloud)?;
         let nodes = cloud.list_nodes().await?;
@@ -232,7 +245,9 @@ async fn ensure(cloud: &Arc<Cloud>, token: &str, spec: NodeSpec) -> Result<Made<
             Ok(None) if error.kind == ErrorKind::Failed => return Err(Ended::Failed(error)),
             Ok(None) => match pauses.next() {
                 // A driver that breaks while it creates will hardly do better in a moment, and a slow one not sooner.
-                Some(pause) if !error.kind.is_fault() => tokio::time::sleep(error.retry_after.unwrap_or(pause).min(PAUSES[2])).await,
+                Some(pause) if !error.kind.is_fault() => {
+                    tokio::time::sleep(error.retry_after.unwrap_or(pause).min(PAUSES[2])).await
+                }
                 _ => return Err(Ended::Failed(error)),
             },
             Err(unknown) => match pauses.next() {

@@ -47,7 +47,8 @@ impl Compute {
         // What does not come to its end is left for later, with a lease from now.
         for _ in pending.chunks(BATCH as usize) {
             let now = ostler_store::now();
-            let claimed = self.store.operation_claim(&self.owner, latest.max(now), now.saturating_add(FIRST_LEASE), BATCH).await?;
+            let claimed =
+                self.store.operation_claim(&self.owner, latest.max(now), now.saturating_add(FIRST_LEASE), BATCH).await?;
             ended += self.take_up_all(claimed).await;
         }
         Ok(ended)

@@ -46,9 +46,9 @@ impl Backoff {
     pub(super) fn failed(&self, account: Option<&str>, from: IpAddr, now: Instant) {
         for key in keys(account, from) {
             let free = if key.0.is_some() { TRIES_PAIR } else { TRIES_ADDRESS };
-            let failures = self.failures.get_with(key, || {
-                Arc::new(Failures { count: AtomicU32::new(0), blocked_until: parking_lot::Mutex::new(None) })
-            });
+            let failures = self
+                .failures
+                .get_with(key, || Arc::new(Failures { count: AtomicU32::new(0), blocked_until: parking_lot::Mutex::new(None) }));
             let count = failures.count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
             if let Some(over) = count.checked_sub(free) {
                 let pause = Duration::from_millis(250).saturating_mul(2_u32.saturating_pow(over.min(16))).min(LONGEST);

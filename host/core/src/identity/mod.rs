@@ -92,17 +92,17 @@ pub struct Identity {
 
 impl Identity {
     /// The identities of this store.
-    pub fn new(store: Store) -> Result<Self, Error> {
+    pub fn new(store: Store) -> Self {
         let mut key = [0; 32];
         rand::rng().fill_bytes(&mut key);
-        Ok(Self {
+        Self {
             store,
-            passwords: Passwords::new()?,
+            passwords: Passwords::new(),
             backoff: Backoff::new(),
             operator: random_secret(),
             verified: moka::sync::Cache::builder().max_capacity(10_000).time_to_live(VERIFIED).build(),
             key,
-        })
+        }
     }
 
     /// The token that proves to be on this host: its owner can read the data directory. New at every start.

@@ -11,17 +11,17 @@ use tokio::sync::Semaphore;
 /// Each takes 19 MiB and some 20 ms of a core.
 const AT_ONCE: usize = 2;
 
+/// Verified in the place of a user's hash that does not exist, so that it takes as long. What it was made of does not matter:
+/// the result is not looked at.
+const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$b3N0bGVyLWRlY295LXNhbHQ$1Zh7vbyvSuWzxzYKTAN/U1khfpdpWymPVRWEnCr8L4c";
+
 pub(super) struct Passwords {
     permits: Arc<Semaphore>,
-    /// Verified in the place of a user's that does not exist.
-    decoy: Arc<str>,
 }
 
 impl Passwords {
-    pub(super) fn new() -> Result<Self, Error> {
-        // No password fits it: whatever comes is compared to a hash of something random.
-        let decoy = hash(super::random_secret().expose_secret())?;
-        Ok(Self { permits: Arc::new(Semaphore::new(AT_ONCE)), decoy: decoy.into() })
+    pub(super) fn new() -> Self {
+        Self { permits: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     pub(super) async fn hash(&self, password: SecretString) -> Result<String, Error> {
@@ -30,11 +30,9 @@ impl Passwords {
 
     /// Whether the password belongs to the hash; never where there is none.
     pub(super) async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<bool, Error> {
-        let decoy = Arc::clone(&self.decoy);
         self.work(move || {
             let exists = stored.is_some();
-            let stored = stored.unwrap_or_else(|| decoy.to_string());
-            let Ok(stored) = PasswordHash::new(&stored) else { return false };
+            let Ok(stored) = PasswordHash::new(stored.as_deref().unwrap_or(DECOY)) else { return false };
             Argon2::default().verify_password(password.expose_secret().as_bytes(), &stored).is_ok() && exists
         })
         .await
@@ -56,4 +54,19 @@ fn hash(password: &str) -> Result<String, Error> {
         .hash_password(password.as_bytes())
         .map(|hash| hash.to_string())
         .map_err(|error| Error::Invalid(format!("the password cannot be hashed: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Else users that do not exist could be told by the time that it takes to say so.
+    #[test]
+    fn the_decoy_is_as_expensive_as_a_real_hash() {
+        let real = hash("x").unwrap();
+        let (real, decoy) = (PasswordHash::new(&real).unwrap(), PasswordHash::new(DECOY).unwrap());
+        assert_eq!((real.algorithm, real.version, &real.params), (decoy.algorithm, decoy.version, &decoy.params));
+        assert_eq!(real.hash.map(|h| h.len()), decoy.hash.map(|h| h.len()));
+    }
 }

@@ -3,7 +3,7 @@ use super::*;
 use ostler_store::Options;
 
 async fn identity() -> Identity {
-    Identity::new(Store::open("sqlite::memory:", &Options::default()).await.unwrap()).unwrap()
+    Identity::new(Store::open("sqlite::memory:", &Options::default()).await.unwrap())
 }
 
 fn here() -> IpAddr {

@@ -7,7 +7,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, Method};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Uri};
 use ostler_core::Error;
 use ostler_core::identity::{Credentials, Permission, Principal};
 use secrecy::SecretString;
@@ -71,16 +72,17 @@ pub fn token_of(token: &str) -> Result<Credentials, Error> {
 
 /// Whether a request comes from this machine, by a program that means this machine: an open API must not be reachable through a
 /// browser that some web page sends here, by a name of its own (DNS rebinding) or across origins.
-pub fn is_local(peer: &PeerInfo, headers: &HeaderMap) -> bool {
+pub fn is_local(peer: &PeerInfo, uri: &Uri, headers: &HeaderMap) -> bool {
     let loopback = |host: &str| {
         let host = host.trim_start_matches('[');
         let host = host.split_once(']').map_or_else(|| host.rsplit_once(':').map_or(host, |(host, _)| host), |(host, _)| host);
         host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     };
-    let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
+    // HTTP/2 and absolute-form targets name the host in the URI.
+    let hosts = [uri.authority().map(Authority::as_str), headers.get(HOST).map(|host| host.to_str().unwrap_or_default())];
     let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
     peer.addr.ip().to_canonical().is_loopback()
-        && host.is_none_or(loopback)
+        && hosts.into_iter().flatten().all(loopback)
         && origin.is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| loopback(host)))
 }
 
@@ -115,7 +117,9 @@ pub async fn guard(State(guarded): State<Guarded>, mut request: Request, next: N
         Ok(principal) => principal,
         // Development mode shows its metrics to this machine.
         Err(Error::Unauthenticated)
-            if needed == Permission::ReadMetrics && guarded.app.is_development() && is_local(&peer, request.headers()) =>
+            if needed == Permission::ReadMetrics
+                && guarded.app.is_development()
+                && is_local(&peer, request.uri(), request.headers()) =>
         {
             return next.run(request).await;
         }
@@ -178,7 +182,10 @@ mod tests {
             ("127.0.0.1:1", &[("host", "localhost"), ("origin", "http://localhost:3000")], true),
             ("192.0.2.7:1", &[("host", "localhost")], false),
         ] {
-            assert_eq!(is_local(&peer(addr), &headers(pairs)), expected, "{addr} {pairs:?}");
+            assert_eq!(is_local(&peer(addr), &Uri::from_static("/"), &headers(pairs)), expected, "{addr} {pairs:?}");
+        }
+        for (uri, expected) in [("http://localhost:5050/", true), ("http://127.0.0.1/", true), ("http://evil.example/", false)] {
+            assert_eq!(is_local(&peer("127.0.0.1:1"), &Uri::from_static(uri), &HeaderMap::new()), expected, "{uri}");
         }
     }
 }

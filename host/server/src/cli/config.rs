@@ -21,7 +21,8 @@ impl Command {
     pub(super) fn run(self) -> Result<(), String> {
         match self {
             Self::Check { file } => {
-                let config = Config::load(Some(&file), &|name| std::env::var(name).ok()).map_err(|problems| format!("\n{problems}"))?;
+                let config =
+                    Config::load(Some(&file), &|name| std::env::var(name).ok()).map_err(|problems| format!("\n{problems}"))?;
                 for warning in &config.warnings {
                     super::complain(&warning.to_string());
                 }

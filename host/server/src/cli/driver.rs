@@ -130,7 +130,14 @@ fn show(named: &Named) -> Result<(), String> {
     }
     let mut history = table(&["#", "VERSION", "DIGEST", "SOURCE", "INSTALLED", "BY"]);
     for v in &shown.history {
-        history.add_row([v.id.to_string(), version(v), short(&v.digest), v.source.clone(), v.installed_at.clone(), v.installed_by.clone()]);
+        history.add_row([
+            v.id.to_string(),
+            version(v),
+            short(&v.digest),
+            v.source.clone(),
+            v.installed_at.clone(),
+            v.installed_by.clone(),
+        ]);
     }
     say(&history.to_string());
     Ok(())

@@ -62,7 +62,8 @@ impl Remote {
         let client = Client::new("cli", &config).map_err(|error| error.to_string())?;
         let url = self.server.join(path).map_err(|error| error.to_string())?;
         let mut headers = HeaderMap::new();
-        let token = HeaderValue::try_from(format!("Bearer {}", self.token()?)).map_err(|_| "the token is malformed".to_owned())?;
+        let token =
+            HeaderValue::try_from(format!("Bearer {}", self.token()?)).map_err(|_| "the token is malformed".to_owned())?;
         headers.insert(AUTHORIZATION, token);
         let body = match upload {
             None => empty(),

@@ -2,11 +2,11 @@
 
 use super::{Data, complain, say};
 use crate::api::{self, App};
+use crate::app;
 use crate::config::{Config, ListenerChoice, Mode, unknown_variables};
 use crate::listen::{self, Endpoint};
 use crate::telemetry::{self, Metrics};
 use crate::tls::{self, CertificateSource, ServerCertificate};
-use crate::app;
 use clap::Args;
 use ostler_core::Core;
 use ostler_drivers::{Watch, write_atomically};
@@ -68,7 +68,8 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
     if let Some(password) = core.identity.first_administrator(password).await.map_err(|e| text(&e))? {
         say(&format!("administrator: user `admin`, password `{}` (shown once)", password.expose_secret()));
     }
-    write_token(data, core.identity.operator_token()).map_err(|error| format!("{}: {error}", data.join(OPERATOR_TOKEN).display()))?;
+    write_token(data, core.identity.operator_token())
+        .map_err(|error| format!("{}: {error}", data.join(OPERATOR_TOKEN).display()))?;
 
     let config = Arc::new(config);
     let ready = Arc::new(AtomicBool::new(false));
@@ -93,9 +94,7 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
     background.spawn(Arc::clone(&core.compute).recover());
     background.spawn(Arc::clone(&core.host).tidy());
     background.spawn(metrics.upkeep());
-    if let Some(certificate) = certificate {
-        background.spawn(reload(certificate));
-    }
+    background.spawn(reload(certificate));
 
     ready.store(true, Ordering::Release);
     for (endpoint, _) in &endpoints {
@@ -125,7 +124,7 @@ fn announce(config: &Config) {
     if config.mode == Mode::Development {
         say("development mode: loopback only, /api/v1 is open; try: curl http://127.0.0.1:5050/api/v1/nodes/fake_driver");
     }
-    for (name, path, dialect) in config.api.all() {
+    for (name, path, dialect) in config.api.served() {
         if dialect.enabled && dialect.listener != ListenerChoice::All {
             tracing::info!(api = name, path, listener = ?dialect.listener, "served on one listener only");
         }
@@ -154,10 +153,11 @@ fn write_token(data: &Path, token: &SecretString) -> std::io::Result<()> {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
 }
 
-/// Reads the certificate again at each SIGHUP.
-async fn reload(certificate: Arc<ServerCertificate>) {
+/// Reads the certificate, if there is one, again at each SIGHUP.
+async fn reload(certificate: Option<Arc<ServerCertificate>>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
+        let Some(certificate) = &certificate else { continue };
         match certificate.reload() {
             Ok(()) => tracing::info!("the certificate was read again"),
             Err(error) => tracing::error!(%error, "the certificate could not be read again; the old one stays"),

@@ -33,12 +33,9 @@ impl Config {
         let signed = if self.drivers.require_signature { "signature required" } else { "signature not required" };
         let keys = count(self.drivers.trusted_keys.len(), "trusted key");
         lines.add("drivers", &format!("{} ({signed}, {keys})", self.drivers.directory.display()));
-        for (name, path, dialect) in self.api.all() {
+        for (name, path, dialect) in self.api.served() {
             let open = if name == "crs4" && self.api.crs4.open { ", open without credentials" } else { "" };
             lines.add(&format!("api.{name}"), &format!("{}{open}", describe_dialect(path, dialect)));
-        }
-        for issuer in &self.oidc {
-            lines.add("oidc", &format!("{} for {}", issuer.issuer, issuer.audience.join(", ")));
         }
         lines.add("log", &format!("{} ({:?})", self.log.filter, self.log.format).to_lowercase());
         if self.clouds.is_empty() {
@@ -52,14 +49,9 @@ impl Config {
 }
 
 impl super::types::Api {
-    /// The dialects with their names in the configuration and their paths, in the order of the documentation.
-    pub fn all(&self) -> [(&'static str, &'static str, &Dialect); 4] {
-        [
-            ("conpaas", "/", &self.conpaas),
-            ("crs4", "/api/v1", &self.crs4.dialect),
-            ("cloudedge", "/cloudedge", &self.cloudedge),
-            ("indigo", "/deployments, /schedules, /configuration", &self.indigo),
-        ]
+    /// The dialects that this version serves, with their names in the configuration and their paths.
+    pub fn served(&self) -> [(&'static str, &'static str, &Dialect); 1] {
+        [("crs4", "/api/v1", &self.crs4.dialect)]
     }
 }
 

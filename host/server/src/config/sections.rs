@@ -93,6 +93,7 @@ pub(super) fn drivers(root: &Section<'_, '_>) -> Drivers {
 pub(super) fn oidc(root: &Section<'_, '_>) -> Vec<Oidc> {
     let mut issuers: Vec<Oidc> = Vec::new();
     for section in root.sections_in_order("oidc") {
+        section.reader.warning(&section.place, &section.path, "has no effect: this version accepts no bearer tokens of issuers");
         let issuer = section.required_text("issuer", "the issuer as its tokens say it in `iss`, https://…");
         let audience: Vec<String> = section.texts("audience").into_iter().map(|text| text.value).collect();
         if audience.is_empty() {

@@ -174,7 +174,8 @@ async fn vm_status(here: &Here, who: &Principal, cloud: &str) -> Result<Response
 async fn log_in(here: &Here, from: &SocketAddr, input: &Input) -> Result<Response, Fault> {
     let refused = || Fault::Core(Error::Unauthenticated, Context::Authentication);
     let Value::Object(body) = input.json()? else { return Err(refused()) };
-    let (Some(user), Some(password)) = (body.get("username").and_then(Value::as_str), body.get("password").and_then(Value::as_str))
+    let (Some(user), Some(password)) =
+        (body.get("username").and_then(Value::as_str), body.get("password").and_then(Value::as_str))
     else {
         return Err(refused());
     };
@@ -210,7 +211,8 @@ fn is_true(value: &Value) -> bool {
 fn idempotency_key(input: &Input) -> Result<Option<Key>, Fault> {
     let mut values = input.parts.headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let fits = value.to_str().is_ok_and(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic() || b == b' '));
+    let fits =
+        value.to_str().is_ok_and(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic() || b == b' '));
     if !fits || values.next().is_some() {
         return Err(Fault::BadKey);
     }

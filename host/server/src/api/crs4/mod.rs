@@ -174,7 +174,9 @@ async fn who(here: &Here, access: Access, peer: &PeerInfo, input: &Input) -> Res
     let crs4 = &here.app.config.api.crs4;
     let needed = match access {
         Access::Public => return Ok(Principal::open()),
-        Access::Needs(_) if crs4.open && auth::is_local(peer, &input.parts.headers) => return Ok(Principal::open()),
+        Access::Needs(_) if crs4.open && auth::is_local(peer, &input.parts.uri, &input.parts.headers) => {
+            return Ok(Principal::open());
+        }
         Access::Needs(permission) | Access::Always(permission) => permission,
     };
     let credentials = match input.token() {

@@ -129,7 +129,11 @@ mod tests {
             (START, "{}", Err("missed keys set(['image', 'name', 'size'])")),
             (START, r#"{"name":"a","image":1,"size":"1"}"#, Err("1 should be instance of <type 'unicode'>")),
             (START, r#"{"name":"","image":"1","size":"1"}"#, Err("len(u'') should evaluate to True")),
-            (START, r#"{"name":"a","image":"1","size":"1","extra":1}"#, Err("wrong keys u'extra' in {u'extra': 1, u'image': u'1', u'name': u'a', u'size': u'1'}")),
+            (
+                START,
+                r#"{"name":"a","image":"1","size":"1","extra":1}"#,
+                Err("wrong keys u'extra' in {u'extra': 1, u'image': u'1', u'name': u'a', u'size': u'1'}"),
+            ),
             (START, r#"{"name":"a","image":"1","size":"1","metadata":[]}"#, Err("[] should be instance of <type 'dict'>")),
             (START, r#"{"name":"a","image":"1","size":"1","metadata":{"a":1},"keyname":""}"#, Ok(())),
             (START, r#"{"name":null,"image":"1","size":"1"}"#, Err("None should be instance of <type 'unicode'>")),

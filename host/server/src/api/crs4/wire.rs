@@ -239,7 +239,10 @@ mod tests {
         for (value, expected) in [
             (json!({}), "{}"),
             (json!({"b": [], "a": {}}), "{\n  \"a\": {},\n  \"b\": []\n}"),
-            (json!({"z": {"y": 1, "x": [true, null]}}), "{\n  \"z\": {\n    \"x\": [\n      true,\n      null\n    ],\n    \"y\": 1\n  }\n}"),
+            (
+                json!({"z": {"y": 1, "x": [true, null]}}),
+                "{\n  \"z\": {\n    \"x\": [\n      true,\n      null\n    ],\n    \"y\": 1\n  }\n}",
+            ),
             (json!("é\u{1f600}\u{7f}\n\"\\/"), "\"\\u00e9\\ud83d\\ude00\\u007f\\n\\\"\\\\/\""),
             (json!("\u{8}\u{c}\u{1}"), "\"\\b\\f\\u0001\""),
         ] {

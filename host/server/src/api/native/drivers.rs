@@ -1,8 +1,8 @@
 //! `/ostler/v1/drivers`.
 
 use super::wire::{Change, Driver, DriverHistory, Drivers, Rollback};
-use crate::api::problem::{self, Problem};
 use crate::api::App;
+use crate::api::problem::{self, Problem};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
@@ -54,13 +54,21 @@ pub(super) async fn install(
 ) -> Response {
     let wasm = match body {
         Ok(wasm) => wasm,
-        Err(rejection) => return problem::response(rejection.status(), "The component could not be read", &rejection.body_text()),
+        Err(rejection) => {
+            return problem::response(rejection.status(), "The component could not be read", &rejection.body_text());
+        }
     };
     let signature = match headers.get(SIGNATURE) {
         None => None,
         Some(value) => match parse_signature(value.as_bytes()) {
             Some(signature) => Some(signature),
-            None => return problem::response(StatusCode::BAD_REQUEST, "Malformed signature", "ostler-signature is base64 of 64 bytes"),
+            None => {
+                return problem::response(
+                    StatusCode::BAD_REQUEST,
+                    "Malformed signature",
+                    "ostler-signature is base64 of 64 bytes",
+                );
+            }
         },
     };
     match app.core.drivers.install(&who, &name, wasm.to_vec(), signature, DriverSource::Upload).await {

@@ -1,0 +1,71 @@
+//! The databases that a server can be on, and what stands in them.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
+use std::path::Path;
+
+/// A database: SQLite in the data directory, or one of its own on the PostgreSQL server of the environment.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// In the data directory.
+    Sqlite,
+    /// The address of a database made for the test, the server's address, the database's name.
+    Postgres(String, String, String),
+}
+
+/// `OSTLER_TEST_POSTGRES`: the address of a server on which databases may be made.
+const VARIABLE: &str = "OSTLER_TEST_POSTGRES";
+
+impl Database {
+    /// A new database on PostgreSQL; none, and a notice, where there is no server.
+    pub async fn postgres() -> Option<Self> {
+        let Ok(server) = std::env::var(VARIABLE) else {
+            println!("SKIPPED: {VARIABLE} is not set");
+            return None;
+        };
+        let (base, parameters) = server.split_once('?').unwrap_or((&server, ""));
+        let root = base.rsplit_once('/').filter(|(root, _)| !root.ends_with('/')).map_or(base, |(root, _)| root);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let name = format!("ostler_e2e_{}_{now}", std::process::id());
+        execute(&server, format!("CREATE DATABASE {name}")).await;
+        Some(Self::Postgres(format!("{root}/{name}?{parameters}"), server, name))
+    }
+
+    /// For `ostler.toml`.
+    pub fn toml(&self) -> String {
+        match self {
+            Self::Sqlite => String::new(),
+            Self::Postgres(url, ..) => format!("[store]\nurl = \"{url}\"\n"),
+        }
+    }
+
+    /// Cloud, state and node of each operation that creates a node, in the order of their beginning. The server need not run.
+    pub async fn creations(&self, data: &Path) -> Vec<(String, String, Option<String>)> {
+        const SQL: &str = "SELECT cloud, state, node_id FROM operations WHERE kind LIKE 'create%' ORDER BY id";
+        match self {
+            Self::Sqlite => {
+                let url = format!("sqlite:{}", data.join("ostler.db").display());
+                let mut connection = SqliteConnection::connect(&url).await.unwrap();
+                let rows = sqlx::query(SQL).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+            }
+            Self::Postgres(url, ..) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                let rows = sqlx::query(SQL).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+            }
+        }
+    }
+
+    /// Drops what was made for the test.
+    pub async fn remove(self) {
+        if let Self::Postgres(_, server, name) = self {
+            execute(&server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
+    }
+}
+
+async fn execute(url: &str, sql: String) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
