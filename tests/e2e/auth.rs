@@ -3,6 +3,7 @@
 use crate::v1::{NODES, START, error};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ostler_tests::database::Database;
 use ostler_tests::provider::{Answer, Provider};
 use ostler_tests::{Client, PATIENCE, Reply, Setup, eventually};
 use serde_json::json;
@@ -74,7 +75,12 @@ async fn without_valid_credentials_every_route_is_forbidden() {
                 headers.push(("content-type", "application/json"));
                 let path = format!("/api/v{version}/{path}");
                 let reply = client.call(method, &path, &headers, *body).await;
-                assert_eq!((reply.status, reply.header("content-type")), (code, form), "{method} {path} {way:?}: {}", reply.text());
+                assert_eq!(
+                    (reply.status, reply.header("content-type")),
+                    (code, form),
+                    "{method} {path} {way:?}: {}",
+                    reply.text()
+                );
                 assert!(version == 2 || reply.text() == forbidden, "{method} {path} {way:?}: {}", reply.text());
             }
         }
@@ -131,7 +137,8 @@ async fn with_valid_credentials_every_route_answers_whatever_way_they_come() {
         (&format!("?auth_token={token}"), "wrong", "", 200),
         ("", "wrong", &format!(r#"{{"auth_token": "{token}"}}"#), 200),
     ] {
-        let reply = client.call("PUT", &format!("/api/v1/test/start{query}"), &[json, ("x-auth-token", header)], body.to_owned()).await;
+        let reply =
+            client.call("PUT", &format!("/api/v1/test/start{query}"), &[json, ("x-auth-token", header)], body.to_owned()).await;
         assert_eq!(reply.status, status, "{query} {header} {body}");
     }
 }
@@ -161,7 +168,11 @@ async fn guessing_is_slowed_down_and_forgiven() {
     })
     .await;
     assert_eq!(refused.status, 429);
-    assert!(refused.header("retry-after").parse::<u32>().is_ok_and(|seconds| (1..=60).contains(&seconds)), "{:?}", refused.headers);
+    assert!(
+        refused.header("retry-after").parse::<u32>().is_ok_and(|seconds| (1..=60).contains(&seconds)),
+        "{:?}",
+        refused.headers
+    );
     eventually("the owner comes in", PATIENCE, async || {
         (log_in(&mut client, 1, "admin", PASSWORD).await.status == 200).then_some(())
     })
@@ -226,7 +237,12 @@ async fn our_own_api_is_for_those_who_may() {
     ];
     for (number, (method, path, status)) in routes.into_iter().enumerate() {
         let wrong = basic(&format!("someone{number}"), PASSWORD);
-        for headers in [vec![], vec![("authorization", wrong.as_str())], vec![("authorization", "Bearer wrong")], vec![("authorization", "Digest x")]] {
+        for headers in [
+            vec![],
+            vec![("authorization", wrong.as_str())],
+            vec![("authorization", "Bearer wrong")],
+            vec![("authorization", "Digest x")],
+        ] {
             let reply = client.call(method, path, &headers, "").await;
             assert_eq!(reply.status, 401, "{method} {path} {headers:?}");
             assert_eq!(reply.header("content-type"), "application/problem+json", "{method} {path}");
@@ -240,9 +256,54 @@ async fn our_own_api_is_for_those_who_may() {
         assert_eq!(reply.status, status, "{method} {path}");
     }
     // A method that no row lists is nobody's, not even an administrator's.
-    for (method, path) in [("POST", "/ostler/v1/drivers"), ("PATCH", "/ostler/v1/drivers/dummy"), ("DELETE", "/ostler/v1/clouds/default")] {
+    for (method, path) in
+        [("POST", "/ostler/v1/drivers"), ("PATCH", "/ostler/v1/drivers/dummy"), ("DELETE", "/ostler/v1/clouds/default")]
+    {
         let reply = client.call(method, path, &[("authorization", &right)], "").await;
         assert!(matches!(reply.status, 403 | 405), "{method} {path}: {}", reply.status);
+    }
+}
+
+#[tokio::test]
+async fn each_role_may_do_what_it_is_for() {
+    let mut server = configured(CLOUDS).start().await;
+    server.terminate();
+    assert!(server.ended().await.success());
+    for role in ["agent", "user", "monitor"] {
+        Database::clone_administrator(&server.data(), role, role).await;
+    }
+    server.start().await;
+    let mut client = server.client();
+    let table = [
+        // Method, path, and what admin, agent, user and monitor get.
+        ("GET", "/api/v2/nodes/fake_driver", [200, 200, 200, 403]),
+        ("GET", "/api/v2/cloud", [200, 200, 200, 403]),
+        ("PUT", "/api/v2/test/start", [200, 200, 200, 403]),
+        ("POST", "/api/v2/vm/start", [422, 422, 403, 403]),
+        ("PUT", "/api/v2/vm/stop", [422, 422, 403, 403]),
+        ("PUT", "/api/v2/vm/action/assign", [422, 422, 403, 403]),
+        ("GET", "/ostler/v1/clouds", [200, 200, 200, 403]),
+        ("GET", "/ostler/v1/drivers", [200, 403, 403, 403]),
+        ("PUT", "/ostler/v1/drivers/dummy", [422, 403, 403, 403]),
+        ("DELETE", "/ostler/v1/drivers/dummy", [409, 403, 403, 403]),
+        ("POST", "/ostler/v1/drivers/dummy/rollback", [404, 403, 403, 403]),
+        ("GET", "/metrics", [200, 403, 403, 200]),
+    ];
+    for (method, path, statuses) in table {
+        for (role, status) in ["admin", "agent", "user", "monitor"].into_iter().zip(statuses) {
+            let credentials = basic(role, PASSWORD);
+            let reply =
+                client.call(method, path, &[("authorization", &credentials), ("content-type", "application/json")], "").await;
+            assert_eq!(reply.status, status, "{method} {path} as {role}: {}", reply.text());
+            if status == 403 && path.starts_with("/api/v2") {
+                let documented = client.call(method, &path.replace("v2", "v1"), &[("authorization", &credentials)], "").await;
+                assert_eq!(
+                    (documented.status, documented.text()),
+                    (403, error(403, "Forbidden").as_str()),
+                    "{method} {path} as {role}"
+                );
+            }
+        }
     }
 }
 
@@ -263,8 +324,8 @@ async fn secrets_do_not_come_out() {
              secrets = {{ password = {{ env = \"CANARY\" }} }}\n"
         )
     };
-    let config = format!("{CLOUDS}{}{}[log]\nfilter = \"debug,cranelift=off\"\n", cloud("leaky", "/nodes"), cloud("bad", &format!("/fail?password={SECRET}")));
-    let config = config.replace(&format!("?password={SECRET}"), "");
+    let config =
+        format!("{CLOUDS}{}{}[log]\nfilter = \"debug,cranelift=off\"\n", cloud("leaky", "/nodes"), cloud("bad", "/fail"));
     let mut server = configured(&config).env("CANARY", SECRET).driver("probe", ostler_tests::components::probe()).start().await;
     for cloud in ["leaky", "bad"] {
         server.serving(cloud).await;
@@ -306,7 +367,14 @@ async fn secrets_do_not_come_out() {
     server.terminate();
     assert!(server.ended().await.success());
     for (place, text) in [("an answer", &answers), ("the log", &server.log()), ("standard output", &server.output())] {
-        let canaries = [("cloud", SECRET), ("administrator", PASSWORD), ("token", &token), ("operator", &operator), ("guess", wrong), ("guessed token", "canary-of-a-token")];
+        let canaries = [
+            ("cloud", SECRET),
+            ("administrator", PASSWORD),
+            ("token", &token),
+            ("operator", &operator),
+            ("guess", wrong),
+            ("guessed token", "canary-of-a-token"),
+        ];
         for (whose, canary) in canaries {
             let at = text.find(canary);
             let shown = at.map(|at| text[..at].lines().last().unwrap_or_default().to_owned());
@@ -326,6 +394,7 @@ async fn a_generated_password_is_shown_once() {
     server.start().await;
     assert_eq!(server.output().matches(&password).count(), 1, "{}", server.output());
     assert_eq!(log_in(&mut server.client(), 1, "admin", &password).await.status, 200);
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(server.data().join("operator.token")).unwrap().permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(server.data().join("operator.token")).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 }

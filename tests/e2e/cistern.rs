@@ -91,8 +91,12 @@ fn play(seen: &Seen) -> Answer {
         ("POST", "/api/v1/vm/assign/fake_driver") if body["user"] == "thief" => {
             return Answer::Json(400, r#"{"status": "error", "message": "Node is not free"}"#.into());
         }
-        ("POST", "/api/v1/vm/assign/fake_driver") => json!({ "status": "ok", "id": 3, "id_vm": "1", "result": "Node 1 assigned" }),
-        ("PUT", "/api/v1/vm/release/fake_driver") => json!({ "status": "ok", "id": 3, "id_vm": "2", "result": "Node 2 released" }),
+        ("POST", "/api/v1/vm/assign/fake_driver") => {
+            json!({ "status": "ok", "id": 3, "id_vm": "1", "result": "Node 1 assigned" })
+        }
+        ("PUT", "/api/v1/vm/release/fake_driver") => {
+            json!({ "status": "ok", "id": 3, "id_vm": "2", "result": "Node 2 released" })
+        }
         _ => return Answer::Json(404, r#"{"status": "error", "message": "Page not found"}"#.into()),
     };
     Answer::Json(200, answer.to_string())
@@ -115,7 +119,8 @@ async fn a_cistern_is_asked_as_the_original_asked() {
     let server = Setup::configured(config).start().await;
     let call = |method: &str, path: &str, body: Value| (method.to_owned(), format!("/api/v1/{path}"), body);
     let faulty = || call("GET", "nodes/fake_driver", json!({ "with_faulty_nodes": true }));
-    let assign = |hostname: &str| call("POST", "vm/assign/fake_driver", json!({ "hostname": hostname, "user": "ann", "vm_type": "app" }));
+    let assign =
+        |hostname: &str| call("POST", "vm/assign/fake_driver", json!({ "hostname": hostname, "user": "ann", "vm_type": "app" }));
     let release = |hostname: &str| call("PUT", "vm/release/fake_driver", json!({ "hostname": hostname }));
 
     let rows = server.get("/api/v1/vm/status/fake_driver").await.json();

@@ -172,7 +172,10 @@ async fn a_neighbour_hardly_notices() {
     }
     println!("p99 quiet {quiet:?}, loaded {loaded:?}");
     let (quiet, loaded) = (median(&mut quiet), median(&mut loaded));
-    assert!(loaded <= 2 * quiet.max(FLOOR), "p99 of a neighbour: {quiet:?} when it is quiet, {loaded:?} beside four endless loops");
+    assert!(
+        loaded <= 2 * quiet.max(FLOOR),
+        "p99 of a neighbour: {quiet:?} when it is quiet, {loaded:?} beside four endless loops"
+    );
     drop((server, turn));
 }
 

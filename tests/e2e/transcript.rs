@@ -27,13 +27,34 @@ fn exchanges() -> Vec<Exchange> {
         ("GET", "sizes/wrong_driver", "", 500, 199, &wrong),
         ("POST", "vm/start/fake_driver", r#"{"image": "1", "name": "cloud_test", "size": "1"}"#, 200, 322, STARTED_3),
         ("POST", "vm/start/fake_driver", START, 200, 322, STARTED_4),
-        ("PUT", "vm/stop/fake_driver", r#"{"node": "3"}"#, 200, 50, "{\n  \"result\": \"Node 3 deleted\",\n  \"status\": \"ok\"\n}"),
-        ("PUT", "vm/stop/fake_driver", r#"{ "node": "4" }"#, 200, 50, "{\n  \"result\": \"Node 4 deleted\",\n  \"status\": \"ok\"\n}"),
+        (
+            "PUT",
+            "vm/stop/fake_driver",
+            r#"{"node": "3"}"#,
+            200,
+            50,
+            "{\n  \"result\": \"Node 3 deleted\",\n  \"status\": \"ok\"\n}",
+        ),
+        (
+            "PUT",
+            "vm/stop/fake_driver",
+            r#"{ "node": "4" }"#,
+            200,
+            50,
+            "{\n  \"result\": \"Node 4 deleted\",\n  \"status\": \"ok\"\n}",
+        ),
         ("PUT", "vm/action/assign/fake_driver", ASSIGN, 200, 95, EMULATED),
         ("PUT", "vm/action/release/fake_driver", r#"{"emulate": "True", "node": "fake_id"}"#, 200, 95, EMULATED),
         ("GET", "nodes/fake_driver", "", 200, 683, NODES),
     ]
-    .map(|(method, path, body, status, length, answer)| Exchange { method, path, body, status, length, answer: answer.to_owned() })
+    .map(|(method, path, body, status, length, answer)| Exchange {
+        method,
+        path,
+        body,
+        status,
+        length,
+        answer: answer.to_owned(),
+    })
     .into()
 }
 
@@ -98,7 +119,9 @@ async fn identifiers_repeat_as_in_the_original() {
     for id in ["3", "4", "5"] {
         assert_eq!(start(&server).await, (id.to_owned(), format!("127.0.0.{id}")));
     }
-    for body in [r#"{"node": "1"}"#, r#"{"hostname": "dummy-3"}"#, r#"{"node": "2"}"#, r#"{"hostname": "dummy-4", "node": "none"}"#] {
+    for body in
+        [r#"{"node": "1"}"#, r#"{"hostname": "dummy-3"}"#, r#"{"node": "2"}"#, r#"{"hostname": "dummy-4", "node": "none"}"#]
+    {
         assert_eq!(stop(&server, body).await, 200, "{body}");
     }
     assert_eq!(start(&server).await, ("2".to_owned(), "127.0.0.2".to_owned()));

@@ -75,8 +75,7 @@ impl Client {
     async fn connect(&self) -> Result<http1::SendRequest<Full<Bytes>>, String> {
         let stream = TcpStream::connect(self.address).await.map_err(|error| format!("connect: {error}"))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("handshake: {error}"))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("handshake: {error}"))?;
         tokio::spawn(connection);
         Ok(sender)
     }
@@ -124,7 +123,8 @@ pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 fn is_whole(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    let length =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok());
     length.is_some_and(|length| body.len() >= length)
 }
 

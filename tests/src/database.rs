@@ -56,6 +56,19 @@ impl Database {
         }
     }
 
+    /// Makes a user with this role and the administrator's password. Of an SQLite database, while the server does not run.
+    pub async fn clone_administrator(data: &Path, name: &str, role: &str) {
+        const USER: &str = "INSERT INTO users (id, username, password_hash, active, created_at, updated_at)
+            SELECT $1, $1, password_hash, active, created_at, updated_at FROM users WHERE username = 'admin'";
+        const ROLE: &str = "INSERT INTO user_roles (user_id, role) VALUES ($1, $2)";
+        let url = format!("sqlite:{}", data.join("ostler.db").display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        let done = sqlx::query(USER).bind(name).execute(&mut connection).await.unwrap();
+        assert_eq!(done.rows_affected(), 1);
+        sqlx::query(ROLE).bind(name).bind(role).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     /// Drops what was made for the test.
     pub async fn remove(self) {
         if let Self::Postgres(_, server, name) = self {

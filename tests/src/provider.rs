@@ -81,7 +81,11 @@ impl Provider {
     }
 }
 
-async fn answer(request: Request<Incoming>, kept: Arc<Mutex<Vec<Seen>>>, decide: Arc<Decide>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    kept: Arc<Mutex<Vec<Seen>>>,
+    decide: Arc<Decide>,
+) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let seen = Seen {

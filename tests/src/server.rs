@@ -150,7 +150,8 @@ impl Server {
         let wanted = 1 + usize::from(self.setup.arguments.iter().any(|argument| argument == "--listen-tls"));
         let listening = eventually("the server is ready", PATIENCE, async || {
             let output = self.output().split_off(before);
-            let lines: Vec<String> = output.lines().filter_map(|line| line.strip_prefix("listening on ")).map(str::to_owned).collect();
+            let lines: Vec<String> =
+                output.lines().filter_map(|line| line.strip_prefix("listening on ")).map(str::to_owned).collect();
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
                 panic!("the server ended with {status}");
             }

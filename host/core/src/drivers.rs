@@ -280,7 +280,7 @@ impl Drivers {
             for changed in watch.scan() {
                 match self.take(&who, &changed).await {
                     Ok(true) => {
-                        tracing::info!(driver = %changed.driver, path = %changed.path.display(), "driver taken from the directory")
+                        tracing::info!(driver = %changed.driver, path = %changed.path.display(), "driver taken from the directory");
                     }
                     Ok(false) => {}
                     Err(error) => {

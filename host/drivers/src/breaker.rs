@@ -61,7 +61,8 @@ impl Breaker {
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
                 if failures >= THRESHOLD {
                     let mut open = self.open.lock();
-                    let pause = open.as_ref().map_or(FIRST_PAUSE, |o| if o.trial { (o.pause * 2).min(LONGEST_PAUSE) } else { o.pause });
+                    let pause =
+                        open.as_ref().map_or(FIRST_PAUSE, |o| if o.trial { (o.pause * 2).min(LONGEST_PAUSE) } else { o.pause });
                     *open = Some(Open { until: now + pause, pause, trial: false, reason: error.message.clone() });
                 }
             }

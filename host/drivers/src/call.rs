@@ -32,8 +32,22 @@ pub(crate) enum Request {
 
 /// Names of the functions, in the order of [`Request::index`]: metric labels and log fields.
 pub(crate) const OPERATIONS: [&str; 16] = [
-    "describe", "check", "list-images", "get-image", "find-image", "import-image", "delete-image", "list-sizes", "list-nodes",
-    "get-node", "find-node", "create-node", "destroy-node", "act", "get-capacity", "get-samples",
+    "describe",
+    "check",
+    "list-images",
+    "get-image",
+    "find-image",
+    "import-image",
+    "delete-image",
+    "list-sizes",
+    "list-nodes",
+    "get-node",
+    "find-node",
+    "create-node",
+    "destroy-node",
+    "act",
+    "get-capacity",
+    "get-samples",
 ];
 
 impl Request {
@@ -56,6 +70,11 @@ impl Request {
             Self::Capacity => 14,
             Self::Sample(_) => 15,
         }
+    }
+
+    /// Whether a listing may differ afterwards.
+    pub(crate) fn changes(&self) -> bool {
+        matches!(self, Self::ImportImage(..) | Self::DeleteImage(_) | Self::CreateNode(..) | Self::DestroyNode(_) | Self::Act(..))
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -98,7 +117,12 @@ impl Instance {
 }
 
 /// Makes an instance. Counts as part of the call: the deadline must be armed, since a start function is guest code.
-async fn instantiate(runtime: &Runtime, cloud: &Arc<CloudContext>, pre: &CloudDriverPre<Guest>, until: Instant) -> Result<Instance, Error> {
+async fn instantiate(
+    runtime: &Runtime,
+    cloud: &Arc<CloudContext>,
+    pre: &CloudDriverPre<Guest>,
+    until: Instant,
+) -> Result<Instance, Error> {
     let mut store = Guest::store(runtime.engine(), cloud);
     Guest::arm(&mut store, until);
     match pre.instantiate_async(&mut store).await {
@@ -143,11 +167,20 @@ fn clean(cloud: &CloudContext, mut error: Error) -> Error {
     if let std::borrow::Cow::Owned(message) = cloud.redactor.clean(&error.message) {
         error.message = message;
     }
+    if let ErrorKind::Other(kind) = &mut error.kind
+        && let std::borrow::Cow::Owned(cleaned) = cloud.redactor.clean(kind)
+    {
+        *kind = cleaned;
+    }
     error
 }
 
 /// Calls the function, and converts what it answers.
-async fn dispatch(bindings: &CloudDriver, store: &mut Store<Guest>, request: Request) -> wasmtime::Result<Result<Response, Error>> {
+async fn dispatch(
+    bindings: &CloudDriver,
+    store: &mut Store<Guest>,
+    request: Request,
+) -> wasmtime::Result<Result<Response, Error>> {
     let driver = bindings.ostler_driver_driver();
     macro_rules! answer {
         ($call:expr, $wrap:expr) => {
@@ -190,7 +223,10 @@ fn classify(error: &wasmtime::Error, guest: &Guest, name: &str) -> Error {
         return Error::new(ErrorKind::Deadline, format!("{name}: {stopped}"));
     }
     if guest.memory_refused() {
-        return Error::new(ErrorKind::Limit, format!("{name}: it needed more memory than the {} bytes it may have", guest.cloud.settings.limits.memory));
+        return Error::new(
+            ErrorKind::Limit,
+            format!("{name}: it needed more memory than the {} bytes it may have", guest.cloud.settings.limits.memory),
+        );
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return Error::new(ErrorKind::Crashed, format!("{name}: the driver trapped: {trap}"));

@@ -29,11 +29,14 @@ const SLOW: u32 = 4;
 pub(crate) struct Generation {
     pub(crate) package: Arc<Package>,
     idle: Mutex<Vec<Instance>>,
+    /// Each version is judged by its own failures: a candidate that fails when probed says nothing about the one that serves, and
+    /// a repaired one does not wait for what the broken one did.
+    breaker: Breaker,
 }
 
 impl Generation {
     pub(crate) fn new(package: Arc<Package>) -> Arc<Self> {
-        Arc::new(Self { package, idle: Mutex::new(Vec::new()) })
+        Arc::new(Self { package, idle: Mutex::new(Vec::new()), breaker: Breaker::new() })
     }
 
     fn take(&self) -> Option<Instance> {
@@ -75,7 +78,6 @@ pub struct Cloud {
     generation: ArcSwapOption<Generation>,
     status: ArcSwap<Status>,
     permits: Arc<Semaphore>,
-    breaker: Breaker,
     rate: Option<DefaultDirectRateLimiter>,
     nodes: Flight<Node>,
     images: Flight<Image>,
@@ -106,7 +108,6 @@ impl Cloud {
             breaker_open: metrics::gauge!("ostler_driver_breaker_open", "cloud" => name.clone()),
             generation: ArcSwapOption::empty(),
             status: ArcSwap::default(),
-            breaker: Breaker::new(),
             nodes: Flight::new(),
             images: Flight::new(),
             sizes: Flight::new(),
@@ -143,7 +144,7 @@ impl Cloud {
 
     /// Whether calls are refused at present because of earlier failures.
     pub fn is_resting(&self) -> bool {
-        self.breaker.is_open(Instant::now())
+        self.generation.load().as_ref().is_some_and(|generation| generation.breaker.is_open(Instant::now()))
     }
 
     fn not_loaded(&self) -> Error {
@@ -164,7 +165,7 @@ impl Cloud {
         self.changed();
     }
 
-    /// What was listed before is not the truth any more.
+    /// What was listed before, or is being listed, is not the truth any more.
     fn changed(&self) {
         self.nodes.invalidate();
         self.images.invalidate();
@@ -180,14 +181,19 @@ impl Cloud {
             *kept = keep;
             drop(kept);
             drop(old);
+            self.breaker_open.set(if generation.breaker.is_open(now) { 1.0 } else { 0.0 });
         }
-        self.breaker_open.set(if self.breaker.is_open(now) { 1.0 } else { 0.0 });
     }
 
     /// One call on one version, past breaker, rate and concurrency limits.
-    async fn call_on(self: &Arc<Self>, generation: &Arc<Generation>, request: Request, until: Instant) -> Result<Response, Error> {
+    async fn call_on(
+        self: &Arc<Self>,
+        generation: &Arc<Generation>,
+        request: Request,
+        until: Instant,
+    ) -> Result<Response, Error> {
         let started = Instant::now();
-        self.breaker.admit(started)?;
+        generation.breaker.admit(started)?;
         self.attend(until).await?;
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => permit,
@@ -196,7 +202,7 @@ impl Cloud {
                 _ => return Err(self.saturated()),
             },
         };
-        let index = request.index();
+        let (index, changes) = (request.index(), request.changes());
         let (cloud, generation) = (Arc::clone(self), Arc::clone(generation));
         let warm = generation.take();
         // Owns everything that it needs, so that it runs to its end even when nobody waits for it any more.
@@ -210,7 +216,10 @@ impl Cloud {
                 instance.idle_since = Instant::now();
                 generation.give(instance, cloud.settings().limits.warm);
             }
-            cloud.record(index, started, result.as_ref().map(drop));
+            cloud.record(&generation.breaker, index, started, result.as_ref().map(drop));
+            if changes {
+                cloud.changed();
+            }
             drop(permit);
             result
         });
@@ -241,20 +250,30 @@ impl Cloud {
     /// Waits for the cloud's rate limit.
     async fn attend(&self, until: Instant) -> Result<(), Error> {
         let Some(rate) = &self.rate else { return Ok(()) };
-        tokio::time::timeout_at(until.into(), rate.until_ready()).await.map_err(|_| self.saturated())
+        tokio::time::timeout_at(until.into(), rate.until_ready()).await.map_err(|_| {
+            let settings = self.settings();
+            let allowed = settings.limits.rate.unwrap_or_default();
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("cloud `{}`: more calls than its rate admits (limits.rate = {allowed})", settings.name),
+            )
+        })
     }
 
     fn saturated(&self) -> Error {
         let settings = self.settings();
         Error::new(
             ErrorKind::Unavailable,
-            format!("cloud `{}`: too many calls wait already (limits.concurrency = {})", settings.name, settings.limits.concurrency),
+            format!(
+                "cloud `{}`: too many calls wait already (limits.concurrency = {})",
+                settings.name, settings.limits.concurrency
+            ),
         )
     }
 
-    fn record(&self, index: usize, started: Instant, result: Result<(), &Error>) {
+    fn record(&self, breaker: &Breaker, index: usize, started: Instant, result: Result<(), &Error>) {
         let now = Instant::now();
-        self.breaker.record(result, now);
+        breaker.record(result, now);
         let Some(meter) = self.meters.get(index) else { return };
         meter.seconds.record((now - started).as_secs_f64());
         match result {
@@ -262,10 +281,11 @@ impl Cloud {
             Err(error) => {
                 let (operation, outcome) = (OPERATIONS[index], error.kind.as_str());
                 let cloud = self.name().to_owned();
-                metrics::counter!("ostler_driver_calls_total", "cloud" => cloud, "operation" => operation, "outcome" => outcome).increment(1);
+                metrics::counter!("ostler_driver_calls_total", "cloud" => cloud, "operation" => operation, "outcome" => outcome)
+                    .increment(1);
                 if error.kind.is_fault() {
                     tracing::warn!(cloud = self.name(), operation, outcome, error = %error, "a driver call failed");
-                    self.breaker_open.set(if self.breaker.is_open(now) { 1.0 } else { 0.0 });
+                    self.breaker_open.set(if breaker.is_open(now) { 1.0 } else { 0.0 });
                 }
             }
         }
@@ -276,17 +296,20 @@ impl Cloud {
         self.call_on(&generation, request, Instant::now() + self.settings().limits.call).await
     }
 
-    /// A call that changes something: listings under way do not count as the truth afterwards.
+    /// A call that changes something.
     async fn change(self: &Arc<Self>, request: Request) -> Result<Made<Response>, Error> {
         let generation = self.current()?;
         let until = Instant::now() + self.settings().limits.call;
-        let result = self.call_on(&generation, request, until).await;
-        self.changed();
-        Ok(Made { value: result?, digest: generation.package.digest.clone() })
+        let value = self.call_on(&generation, request, until).await?;
+        Ok(Made { value, digest: generation.package.digest.clone() })
     }
 
     /// All pages of a listing, from one version of the driver.
-    async fn pages<T>(self: Arc<Self>, request: fn(Option<String>) -> Request, page: fn(Response) -> Option<Page<T>>) -> Result<Vec<T>, Error> {
+    async fn pages<T>(
+        self: Arc<Self>,
+        request: fn(Option<String>) -> Request,
+        page: fn(Response) -> Option<Page<T>>,
+    ) -> Result<Vec<T>, Error> {
         let generation = self.current()?;
         let until = Instant::now() + self.settings().limits.call;
         let mut items = Vec::new();
@@ -315,7 +338,7 @@ impl Cloud {
             };
             if let Some(message) = endless {
                 let error = Error::new(ErrorKind::Contract, message);
-                self.breaker.record(Err(&error), Instant::now());
+                generation.breaker.record(Err(&error), Instant::now());
                 return Err(error);
             }
             cursor = answer.next;
@@ -330,7 +353,8 @@ impl Cloud {
 
     /// All images.
     pub async fn list_images(self: &Arc<Self>) -> Result<Arc<Vec<Image>>, Error> {
-        let work = Arc::clone(self).pages(Request::ListImages, |r| if let Response::Images(page) = r { Some(page) } else { None });
+        let work =
+            Arc::clone(self).pages(Request::ListImages, |r| if let Response::Images(page) = r { Some(page) } else { None });
         self.images.list(self.is_quick(), self.settings().limits.list_ttl, work).await
     }
 

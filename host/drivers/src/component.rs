@@ -101,7 +101,7 @@ pub(crate) fn load(
     }
     let exports: Vec<String> = ty.exports(runtime.engine()).map(|(name, _)| name.to_owned()).collect();
     let contract = contract(&exports)?;
-    let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::Export(format!("an import does not fit: {error:#}")))?;
+    let pre = linker.instantiate_pre(&component).map_err(|error| misfit(&imports, &format!("{error:#}")))?;
     let pre = CloudDriverPre::new(pre).map_err(|error| LoadError::Export(format!("{EXPORT}@{contract}: {error:#}")))?;
     Ok(Package { driver: driver.to_owned(), digest, size: wasm.len(), contract, imports, signed, pre: Arc::new(pre) })
 }
@@ -110,7 +110,9 @@ pub(crate) fn load(
 fn verify(policy: &LoadPolicy, wasm: &[u8], signature: Option<&[u8]>) -> Result<bool, LoadError> {
     let Some(signature) = signature else {
         if policy.require_signature {
-            return Err(LoadError::Signature("none was given, and the configuration requires one (drivers.require_signature)".into()));
+            return Err(LoadError::Signature(
+                "none was given, and the configuration requires one (drivers.require_signature)".into(),
+            ));
         }
         return Ok(false);
     };
@@ -127,6 +129,19 @@ fn verify(policy: &LoadPolicy, wasm: &[u8], signature: Option<&[u8]>) -> Result<
         return Ok(true);
     }
     Err(LoadError::Signature("it does not come from any trusted key, or the component was changed after signing".into()))
+}
+
+/// Names the import that the linker could not satisfy: of another generation, with a function that this host lacks, or part of
+/// a capability that this build does not have.
+fn misfit(imports: &[String], reason: &str) -> LoadError {
+    match imports.iter().find(|import| reason.contains(&format!("`{import}`"))) {
+        Some(import) => LoadError::Import {
+            cloud: "*".into(),
+            import: import.clone(),
+            reason: format!("which this host does not provide in this form: {reason}"),
+        },
+        None => LoadError::Export(format!("an import does not fit: {reason}")),
+    }
 }
 
 /// Checks every byte before the compiler sees any: it trusts what it is given more than it should.

@@ -225,8 +225,10 @@ pub fn digest(bytes: &[u8]) -> String {
 /// Writes a file so that others see all of it or nothing: beside it, synced, renamed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
+    // Two writers of the same file, in this process or another, must not share what is beside it.
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
+    beside.push(format!(".{}-{}.part", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
     let beside = PathBuf::from(beside);
     let mut file = std::fs::File::create(&beside)?;
     file.write_all(bytes)?;

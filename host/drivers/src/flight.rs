@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, WeakShared};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,8 @@ pub(crate) struct Flight<T> {
 }
 
 struct Inner<T> {
-    running: Option<(u64, Shared<BoxFuture<'static, Listing<T>>>)>,
+    /// Held weakly: a listing that nobody waits for any more stands still, and would be old news to whoever came later.
+    running: Option<(u64, WeakShared<BoxFuture<'static, Listing<T>>>)>,
     kept: Option<(u64, Instant, Arc<Vec<T>>)>,
 }
 
@@ -34,7 +35,12 @@ impl<T: Send + Sync + 'static> Flight<T> {
 
     /// The listing: one kept for less than `ttl`, one under way, or the outcome of `work`. A cloud that answers within
     /// microseconds is `quick`: waiting for somebody else's call would take longer than the call.
-    pub(crate) async fn list(&self, quick: bool, ttl: Duration, work: impl Future<Output = Result<Vec<T>, Error>> + Send + 'static) -> Listing<T> {
+    pub(crate) async fn list(
+        &self,
+        quick: bool,
+        ttl: Duration,
+        work: impl Future<Output = Result<Vec<T>, Error>> + Send + 'static,
+    ) -> Listing<T> {
         if quick && ttl.is_zero() {
             return work.await.map(Arc::new);
         }
@@ -47,20 +53,18 @@ impl<T: Send + Sync + 'static> Flight<T> {
             {
                 return Ok(Arc::clone(listing));
             }
-            match &inner.running {
-                Some((change, shared)) if *change == now && shared.peek().is_none() => shared.clone(),
-                _ => {
+            let running = inner.running.as_ref().filter(|(change, _)| *change == now).and_then(|(_, running)| running.upgrade());
+            match running.filter(|shared| shared.peek().is_none()) {
+                Some(shared) => shared,
+                None => {
                     let shared = work.map(|result| result.map(Arc::new)).boxed().shared();
-                    inner.running = Some((now, shared.clone()));
+                    inner.running = shared.downgrade().map(|running| (now, running));
                     shared
                 }
             }
         };
         let result = shared.await;
         let mut inner = self.inner.lock();
-        if inner.running.as_ref().is_some_and(|(_, running)| running.peek().is_some()) {
-            inner.running = None;
-        }
         if let Ok(listing) = &result
             && !ttl.is_zero()
             && inner.kept.as_ref().is_none_or(|(change, _, old)| *change <= now && !Arc::ptr_eq(old, listing))

@@ -132,11 +132,12 @@ impl Guest {
         let cpu = store.data().cloud.settings.limits.cpu;
         let guest = store.data_mut();
         guest.budget = Budget { ticks: ticks(cpu), until };
+        guest.limiter.refused = false;
         guest.lines = 0;
         store.set_epoch_deadline(1);
     }
 
-    /// Whether the instance asked for more memory than it may have.
+    /// Whether the present call asked for more memory than the instance may have.
     pub(crate) fn memory_refused(&self) -> bool {
         self.limiter.refused
     }

@@ -35,6 +35,9 @@ pub enum Strictness {
     EachForItself,
 }
 
+/// A version that works for a cloud, and what was found out about it there.
+type Probed = (Arc<Generation>, Status);
+
 /// A component that has been verified, compiled and probed for every cloud that uses it.
 #[derive(Debug)]
 pub struct Prepared {
@@ -42,7 +45,7 @@ pub struct Prepared {
     pub package: Arc<Package>,
     /// What it says of itself.
     pub description: Arc<Description>,
-    clouds: Vec<(Arc<Cloud>, Result<(Arc<Generation>, Status), LoadError>)>,
+    clouds: Vec<(Arc<Cloud>, Result<Probed, LoadError>)>,
 }
 
 impl std::fmt::Debug for Cloud {
@@ -199,10 +202,11 @@ impl Host {
 }
 
 /// Whether this component works for this cloud: granted what it imports, and well when asked.
-async fn probe(cloud: &Arc<Cloud>, package: Arc<Package>) -> Result<(Arc<Generation>, Status), LoadError> {
+async fn probe(cloud: &Arc<Cloud>, package: Arc<Package>) -> Result<Probed, LoadError> {
     component::check_imports(&package, cloud.settings())?;
     let generation = Generation::new(package);
-    let refuse = |call: &'static str, error: &Error| LoadError::Probe { cloud: cloud.name().to_owned(), call, reason: error.to_string() };
+    let refuse =
+        |call: &'static str, error: &Error| LoadError::Probe { cloud: cloud.name().to_owned(), call, reason: error.to_string() };
     // The version that serves now may have worn out the breaker; its successor is not to blame.
     let description = cloud.describe_on(&generation).await.map_err(|e| refuse("describe", &e))?;
     let health = cloud.check_on(&generation).await;

@@ -51,7 +51,9 @@ impl Watch {
             let relevant = event.map_or(true, |event| {
                 matches!(
                     event.kind,
-                    EventKind::Modify(ModifyKind::Name(_)) | EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Any
+                    EventKind::Modify(ModifyKind::Name(_))
+                        | EventKind::Access(AccessKind::Close(AccessMode::Write))
+                        | EventKind::Any
                 )
             });
             if relevant {
@@ -69,7 +71,9 @@ impl Watch {
         let mut now = BTreeMap::new();
         for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let path = entry.path();
-            let Some(driver) = entry.file_name().to_str().and_then(|name| name.strip_suffix(".wasm")).map(str::to_owned) else { continue };
+            let Some(driver) = entry.file_name().to_str().and_then(|name| name.strip_suffix(".wasm")).map(str::to_owned) else {
+                continue;
+            };
             let mut signature = path.clone().into_os_string();
             signature.push(".sig");
             let signature = PathBuf::from(signature);

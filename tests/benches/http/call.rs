@@ -3,7 +3,8 @@
 use crate::report::{Report, median, quantile};
 use async_trait::async_trait;
 use ostler_drivers::{
-    Cloud, CloudSettings, Condition, Entry, Host, Instances, LoadPolicy, Runtime, Seal, StateBackend, StateError, Strictness, Write,
+    Cloud, CloudSettings, Condition, Entry, Host, Instances, LoadPolicy, Runtime, Seal, StateBackend, StateError, Strictness,
+    Write,
 };
 use ostler_tests::components::dummy;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ pub(crate) fn run(report: &mut Report) {
         let host = Arc::new(host.expect("a host can be made"));
         for (name, instances, nodes) in CASES {
             let config = [("nodes".to_owned(), nodes.to_string())].into();
-            host.add_cloud(CloudSettings { config, instances, ..CloudSettings::new(name, "dummy") }).expect("a cloud can be added");
+            host.add_cloud(CloudSettings { config, instances, ..CloudSettings::new(name, "dummy") })
+                .expect("a cloud can be added");
         }
         let prepared = host.prepare("dummy", dummy(), Seal::Builtin, Strictness::AllOrNothing).await;
         host.activate(prepared.expect("the dummy driver loads")).await;

@@ -49,7 +49,8 @@ pub(crate) struct Listening {
 impl Listening {
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let started = Instant::now();
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let output = child.stdout.take().expect("it is piped");
         let (sender, lines) = mpsc::channel();
         // Reads to the end, so that the child never waits for somebody to read.

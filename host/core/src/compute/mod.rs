@@ -76,7 +76,7 @@ impl Compute {
     /// All clouds, by name.
     pub fn clouds(&self, who: &Principal) -> Result<Vec<CloudInfo>, Error> {
         who.require(Permission::ReadCompute)?;
-        Ok(self.host.clouds().iter().map(|cloud| info(cloud)).collect())
+        Ok(self.host.clouds().iter().map(info).collect())
     }
 
     /// One cloud, checked anew if `fresh`.

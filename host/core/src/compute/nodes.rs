@@ -246,7 +246,7 @@ async fn ensure(cloud: &Arc<Cloud>, token: &str, spec: NodeSpec) -> Result<Made<
             Ok(None) => match pauses.next() {
                 // A driver that breaks while it creates will hardly do better in a moment, and a slow one not sooner.
                 Some(pause) if !error.kind.is_fault() => {
-                    tokio::time::sleep(error.retry_after.unwrap_or(pause).min(PAUSES[2])).await
+                    tokio::time::sleep(error.retry_after.unwrap_or(pause).min(PAUSES[2])).await;
                 }
                 _ => return Err(Ended::Failed(error)),
             },

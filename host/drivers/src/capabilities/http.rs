@@ -1,7 +1,7 @@
 //! `wasi:http`: outgoing requests of a driver, through the cloud's own egress client and nothing else.
 
 use http_body_util::BodyExt;
-use ostler_egress::{Client, Error as Egress, Timeouts, Wait};
+use ostler_egress::{Client, Error as Egress, Part, Timeouts, Wait};
 use std::time::Duration;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -37,15 +37,15 @@ impl WasiHttpHooks for Hooks {
                 first_byte: bound(options.first_byte_timeout),
                 between_bytes: bound(options.between_bytes_timeout),
             };
-            let response = client.send_with(request, timeouts).await.map_err(convert)?;
+            let response = client.send_with(request, timeouts).await.map_err(|error| convert(&error))?;
             let done: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
-            Ok((response.map(|body| body.map_err(convert).boxed_unsync()), done))
+            Ok((response.map(|body| body.map_err(|error| convert(&error)).boxed_unsync()), done))
         })
     }
 }
 
 /// The driver learns the class; what the operator needs to know goes to the log.
-fn convert(error: Egress) -> Error {
+fn convert(error: &Egress) -> Error {
     if matches!(error, Egress::Denied { .. } | Egress::Address { .. }) {
         tracing::warn!(target: "driver", %error, "a driver's request was refused");
     } else {
@@ -63,7 +63,8 @@ fn convert(error: Egress) -> Error {
         Egress::Timeout { what: Wait::Connect } => Error::ConnectionTimeout,
         Egress::Timeout { what: Wait::BetweenBytes } => Error::ConnectionReadTimeout,
         Egress::Timeout { .. } => Error::HttpResponseTimeout,
-        Egress::TooLarge { limit, .. } => Error::HttpResponseBodySize(Some(limit)),
+        Egress::TooLarge { what: Part::RequestBody, limit } => Error::HttpRequestBodySize(Some(*limit)),
+        Egress::TooLarge { limit, .. } => Error::HttpResponseBodySize(Some(*limit)),
         Egress::BadRequest { .. } => Error::HttpRequestUriInvalid,
         _ => Error::HttpProtocolError,
     }

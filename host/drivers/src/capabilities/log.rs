@@ -27,15 +27,17 @@ impl Host for Guest {
             }
             return Ok(());
         }
+        // Cleaned before it is cut: half a secret would not be recognised.
+        let redactor = &self.cloud.redactor;
         let mut text = String::new();
         for (key, value) in fields.iter().take(FIELDS) {
-            text.push_str(cut(key));
+            text.push_str(cut(&redactor.clean(key)));
             text.push('=');
-            text.push_str(cut(value));
+            text.push_str(cut(&redactor.clean(value)));
             text.push(' ');
         }
-        let redactor = &self.cloud.redactor;
-        let (message, fields) = (redactor.clean(cut(&message)), redactor.clean(cut(text.trim_end())));
+        let message = redactor.clean(&message);
+        let (message, fields) = (cut(&message), cut(text.trim_end()));
         let cloud = self.cloud.settings.name.as_str();
         match level {
             Level::Trace => tracing::trace!(target: "driver", cloud, %fields, "{message}"),

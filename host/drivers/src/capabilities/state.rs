@@ -131,7 +131,11 @@ impl CloudState {
         match self.mirror().await? {
             Some(mirror) => {
                 let entries = mirror.entries.read();
-                Ok(entries.get(key).map(|(version, value)| Entry { key: key.to_owned(), value: value.clone(), version: *version }))
+                Ok(entries.get(key).map(|(version, value)| Entry {
+                    key: key.to_owned(),
+                    value: value.clone(),
+                    version: *version,
+                }))
             }
             None => self.0.backend.get(&self.0.cloud, key).await,
         }
@@ -223,7 +227,12 @@ impl wit::Host for Guest {
         Ok(self.cloud.state.get(&key).await?.map(entry))
     }
 
-    async fn list_entries(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Vec<wit::Entry>, wit::StateError> {
+    async fn list_entries(
+        &mut self,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<wit::Entry>, wit::StateError> {
         Ok(self.cloud.state.list(&prefix, after.as_deref(), limit).await?.into_iter().map(entry).collect())
     }
 
@@ -244,7 +253,12 @@ impl wit::Host for Guest {
         }
     }
 
-    async fn compare_and_swap(&mut self, key: String, version: Option<u64>, value: Option<Vec<u8>>) -> Result<u64, wit::StateError> {
+    async fn compare_and_swap(
+        &mut self,
+        key: String,
+        version: Option<u64>,
+        value: Option<Vec<u8>>,
+    ) -> Result<u64, wit::StateError> {
         let condition = Condition { key: key.clone(), version };
         Ok(self.cloud.state.commit(vec![condition], vec![Write { key, value }]).await?)
     }

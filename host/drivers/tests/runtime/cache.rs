@@ -33,10 +33,7 @@ async fn what_was_compiled_once_is_loaded_from_then_on() {
     assert_eq!((only_file(&cache), identity(&file)), (file.clone(), first), "not compiled again");
 
     let half = code[..code.len() / 2].to_vec();
-    let mut other_engine = code.clone();
-    let at = other_engine.windows(4).position(|bytes| bytes == b"48.0").expect("the version of the engine");
-    other_engine[at] = b'9';
-    for (what, damaged) in [("nothing", Vec::new()), ("a text", b"no code".to_vec()), ("half", half), ("another engine's", other_engine)] {
+    for (what, damaged) in [("nothing", Vec::new()), ("a text", b"no code".to_vec()), ("half", half)] {
         // Not in place: the file is mapped into memory by whoever uses it.
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, &damaged).unwrap();
@@ -55,7 +52,9 @@ async fn concurrent_loads_do_not_spoil_the_cache() {
     let loads = (0..4).map(|n| {
         let (host, dummy) = (host.host.clone(), dummy.clone());
         let seal = ostler_drivers::Seal::Signature(None);
-        tokio::spawn(async move { host.prepare(&format!("d{n}"), dummy, seal, ostler_drivers::Strictness::AllOrNothing).await.map(drop) })
+        tokio::spawn(async move {
+            host.prepare(&format!("d{n}"), dummy, seal, ostler_drivers::Strictness::AllOrNothing).await.map(drop)
+        })
     });
     for result in futures::future::join_all(loads).await {
         result.unwrap().unwrap();

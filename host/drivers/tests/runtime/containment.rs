@@ -41,7 +41,8 @@ async fn every_way_to_break_ends_in_time_and_harms_nobody_else() {
             ("huge", &[Limit], ""),
             ("endless-pages", &[Contract, Deadline], "in time"),
         ] {
-            let operations: &[&str] = if fault == "endless-pages" { &["list-nodes"] } else { &["list-nodes", "create-node", "get-node"] };
+            let operations: &[&str] =
+                if fault == "endless-pages" { &["list-nodes"] } else { &["list-nodes", "create-node", "get-node"] };
             for operation in operations {
                 let what = format!("{fault} of {operation}");
                 // A listing without end needs something to list.
@@ -87,7 +88,8 @@ async fn processor_time_has_its_own_bound() {
 async fn an_answer_has_a_size() {
     let (host, dummy) = (TestHost::new(), dummy());
     for (megabytes, fits) in [("12", true), ("24", false)] {
-        let settings = broken("list-nodes", "huge").set("huge_mb", megabytes).limit(|limits| limits.call = Duration::from_secs(20));
+        let settings =
+            broken("list-nodes", "huge").set("huge_mb", megabytes).limit(|limits| limits.call = Duration::from_secs(20));
         let cloud = host.serve(settings, &dummy).await;
         let result = cloud.list_nodes().await;
         assert_eq!(result.is_ok(), fits, "{megabytes} MiB");

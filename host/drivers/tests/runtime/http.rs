@@ -135,7 +135,9 @@ async fn an_endless_body_ends_at_the_deadline() {
     let settings = probing(&format!("http://{address}/"), &[&address]).limit(|limits| limits.call = CALL);
     let cloud = host.serve(settings, &probe()).await;
     // The SDK stops reading what is too long, unless the deadline is earlier.
-    for (endless, expected) in [(1, &[ErrorKind::Deadline][..]), (2, &[ErrorKind::Failed, ErrorKind::Deadline]), (3, &[ErrorKind::Deadline])] {
+    for (endless, expected) in
+        [(1, &[ErrorKind::Deadline][..]), (2, &[ErrorKind::Failed, ErrorKind::Deadline]), (3, &[ErrorKind::Deadline])]
+    {
         let mut quickest = Duration::MAX;
         // The machine may be busy with something else: one of three must be in time, all must be right.
         for _ in 0..3 {

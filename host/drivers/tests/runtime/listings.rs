@@ -125,11 +125,12 @@ async fn nobody_is_shown_what_was_before_his_own_change() {
     let cloud = host.serve(hour, &dummy()).await;
     assert!(cloud.list_nodes().await.unwrap().is_empty());
     let node = cloud.create_node("t-1", order("n")).await.unwrap().value;
-    assert_eq!(cloud.list_nodes().await.unwrap().as_slice(), [node.clone()]);
+    assert_eq!(cloud.list_nodes().await.unwrap().as_slice(), std::slice::from_ref(&node));
     cloud.destroy_node(&node.id).await.unwrap();
     assert!(cloud.list_nodes().await.unwrap().is_empty());
     // A new version may see more.
-    let (provider, cloud) = Counting::cloud(&host, 1000, |settings| settings.limit(|limits| limits.list_ttl = Duration::from_secs(3600))).await;
+    let (provider, cloud) =
+        Counting::cloud(&host, 1000, |settings| settings.limit(|limits| limits.list_ttl = Duration::from_secs(3600))).await;
     assert_eq!([listed(&cloud).await, listed(&cloud).await], ["1", "1"]);
     host.swap("probe", &crate::components::variant(&probe(), "next")).await;
     assert_eq!(provider.asked(), 3, "the check of the new version");

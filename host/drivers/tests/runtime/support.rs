@@ -188,7 +188,10 @@ impl StateBackend for MemoryState {
 
     async fn list(&self, cloud: &str, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Entry>, StateError> {
         Ok(self.with(cloud, |stored| {
-            let wanted = stored.entries.iter().filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
+            let wanted = stored
+                .entries
+                .iter()
+                .filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
             wanted.take(limit as usize).map(Stored::entry).collect()
         }))
     }
@@ -235,7 +238,9 @@ pub fn capture_log() {
             Ok(())
         }
     }
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE);
+    // At `trace` the engine writes down the arguments of the standard interfaces' functions.
+    let filter = "trace,wasmtime_wasi=info,wasmtime_wasi_io=info,wasmtime_wasi_http=info";
+    let subscriber = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(filter));
     // Another test of this process may have done so already.
     let _ = subscriber.with_ansi(false).with_writer(|| Sink).try_init();
 }

@@ -71,12 +71,15 @@ where
         let id = request_id(&request);
         let layer = self.layer.clone();
         // What is logged about a request names its route, not its path: paths may hold what should not be in a log.
-        let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+        let route = request.extensions().get::<MatchedPath>().cloned();
         let method = request.method().clone();
-        let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+        let name = id.to_str().unwrap_or_default();
+        // A span costs as much as a quick driver's call: reads, which hardly log anything, have theirs when somebody debugs.
+        let span =
+            if method.is_safe() { tracing::debug_span!("request", id = name) } else { tracing::info_span!("request", id = name) };
         let future = self.inner.call(request);
         Box::pin(async move {
-            let guarded = AssertUnwindSafe(future.instrument(span.clone())).catch_unwind();
+            let guarded = AssertUnwindSafe(future.instrument(span)).catch_unwind();
             let mut response = match tokio::time::timeout(layer.timeout, guarded).await {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Err(_panic)) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The server failed."),
@@ -84,7 +87,7 @@ where
             };
             let (status, took) = (response.status(), started.elapsed());
             layer.meter(status, took);
-            span.in_scope(|| log(&method, &route, status, took));
+            log(&id, &method, route.as_ref().map_or("-", MatchedPath::as_str), status, took);
             response.headers_mut().insert(REQUEST_ID, id);
             Ok(response)
         })
@@ -107,14 +110,14 @@ impl Layer {
 }
 
 /// Reads that went well are for those who debug; everything else is for the operator.
-fn log(method: &Method, route: &str, status: StatusCode, took: Duration) {
-    let (status_code, ms) = (status.as_u16(), took.as_secs_f64() * 1e3);
+fn log(id: &HeaderValue, method: &Method, route: &str, status: StatusCode, took: Duration) {
+    let (id, status_code, ms) = (id.to_str().unwrap_or_default(), status.as_u16(), took.as_secs_f64() * 1e3);
     if status.is_server_error() {
-        tracing::warn!(target: "access", %method, route, status = status_code, ms, "request");
+        tracing::warn!(target: "access", id, %method, route, status = status_code, ms, "request");
     } else if method.is_safe() && !status.is_client_error() {
-        tracing::debug!(target: "access", %method, route, status = status_code, ms, "request");
+        tracing::debug!(target: "access", id, %method, route, status = status_code, ms, "request");
     } else {
-        tracing::info!(target: "access", %method, route, status = status_code, ms, "request");
+        tracing::info!(target: "access", id, %method, route, status = status_code, ms, "request");
     }
 }
 

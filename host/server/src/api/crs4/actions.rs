@@ -5,6 +5,7 @@ use super::input::Input;
 use super::schema;
 use super::wire::{self, Assignment, CloudView, Clouds, FlavorView, Flavors, ImageView, Images, NodeView, Nodes};
 use super::{Endpoint, Here, Version, ok_status};
+use axum::extract::RawPathParams;
 use axum::response::Response;
 use http::StatusCode;
 use ostler_core::Error;
@@ -14,7 +15,6 @@ use ostler_core::model::NodeSpec;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 
 const OK: &str = "ok";
@@ -25,11 +25,11 @@ pub(super) async fn run(
     here: &Here,
     who: &Principal,
     cloud: &str,
-    path: &HashMap<String, String>,
+    path: &RawPathParams,
     from: &SocketAddr,
     input: Input,
 ) -> Result<Response, Fault> {
-    let part = |name: &str| path.get(name).map_or("", String::as_str);
+    let part = |name: &str| super::part(path, name).unwrap_or_default();
     match here.endpoint {
         Endpoint::Index => input.json().map(|_| ok_status()),
         Endpoint::Auth => log_in(here, from, &input).await,

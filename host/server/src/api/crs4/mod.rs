@@ -15,7 +15,8 @@ use super::auth::{self, Access, Row};
 use crate::listen::PeerInfo;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{ConnectInfo, RawPathParams, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::any;
 use errors::{Context, Fault, json_response};
@@ -24,7 +25,6 @@ use http::{HeaderValue, Method, StatusCode};
 use input::Input;
 use ostler_core::Error;
 use ostler_core::identity::{Permission, Principal};
-use std::collections::HashMap;
 
 /// Which of the two forms answers take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,10 +131,12 @@ fn moved(to: &str) -> Response {
 
 async fn handle(
     State(here): State<Here>,
-    Path(path): Path<HashMap<String, String>>,
+    path: Result<RawPathParams, RawPathParamsRejection>,
     ConnectInfo(peer): ConnectInfo<PeerInfo>,
     request: Request,
 ) -> Response {
+    // Escapes that are no text name nothing.
+    let Ok(path) = path else { return Fault::NoPage.answer(here.version) };
     match answer(&here, &path, &peer, request).await {
         Ok(response) => response,
         Err(fault) => {
@@ -146,7 +148,12 @@ async fn handle(
     }
 }
 
-async fn answer(here: &Here, path: &HashMap<String, String>, peer: &PeerInfo, request: Request) -> Result<Response, Fault> {
+/// The part of the path that the route calls `name`.
+fn part<'p>(path: &'p RawPathParams, name: &str) -> Option<&'p str> {
+    path.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+async fn answer(here: &Here, path: &RawPathParams, peer: &PeerInfo, request: Request) -> Result<Response, Fault> {
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     let Some(access) = auth::access(here.row, request.method()) else {
         return Err(Fault::NotImplemented(allowed(here.row)));
@@ -165,7 +172,7 @@ async fn answer(here: &Here, path: &HashMap<String, String>, peer: &PeerInfo, re
     // Some clients send a body with a listing; nobody wants to see it.
     let input = if get { Input::without_body(parts) } else { Input::read(parts, body, here.app.max_body()).await? };
     let who = who(here, access, peer, &input).await.map_err(|error| Fault::Core(error, Context::Authentication))?;
-    let cloud = path.get("cloud").map_or_else(|| default_cloud(&here.app), String::as_str);
+    let cloud = part(path, "cloud").unwrap_or_else(|| default_cloud(&here.app));
     actions::run(here, &who, cloud, path, &peer.addr, input).await
 }
 
