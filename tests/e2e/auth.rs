@@ -105,12 +105,12 @@ async fn with_valid_credentials_every_route_answers_whatever_way_they_come() {
             Some(rest) => format!(r#"{{"auth_token": "{token}", {rest}"#),
             None => String::new(),
         };
-        let ways: [(&str, Vec<(&str, &str)>, String, &str); 5] = [
-            ("Basic", vec![("authorization", &right)], String::new(), body),
-            ("Bearer", vec![("authorization", &bearer)], String::new(), body),
-            ("header", vec![("x-auth-token", &token)], String::new(), body),
-            ("query", vec![], format!("?auth_token={token}"), body),
-            ("JSON", vec![], String::new(), &in_body),
+        let ways = [
+            ("Basic", vec![("authorization", right.as_str())], String::new(), *body),
+            ("Bearer", vec![("authorization", bearer.as_str())], String::new(), *body),
+            ("header", vec![("x-auth-token", token.as_str())], String::new(), *body),
+            ("query", vec![], format!("?auth_token={token}"), *body),
+            ("JSON", vec![], String::new(), in_body.as_str()),
         ];
         let mut answers = Vec::new();
         for (way, mut headers, query, body) in ways {

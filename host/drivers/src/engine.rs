@@ -222,7 +222,7 @@ pub fn digest(bytes: &[u8]) -> String {
     text
 }
 
-/// Writes a file so that others see all of it or nothing: beside it, synced, renamed.
+/// Writes a file, for its owner alone, so that all of it is seen or nothing: beside it, synced, renamed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     // Two writers of the same file, in this process or another, must not share what is beside it.
@@ -230,20 +230,30 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}-{}.part", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
     let beside = PathBuf::from(beside);
-    let mut file = std::fs::File::create(&beside)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)
 }
 
-/// Makes a directory that only this user can read and write.
+/// Makes a directory that only this user can read and write. One that exists is taken as it is, unless others can write to it.
 pub fn private_directory(path: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(path)?;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+        builder.mode(0o700).create(path)?;
+        if std::fs::metadata(path)?.permissions().mode() & 0o022 != 0 {
+            return Err(std::io::Error::other("others can write to it (chmod go-w)"));
+        }
     }
+    #[cfg(not(unix))]
+    builder.create(path)?;
     Ok(())
 }
 

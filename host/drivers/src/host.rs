@@ -224,6 +224,9 @@ fn http_client(settings: &CloudSettings) -> Result<Client, LoadError> {
         allow: Allow::Origins(settings.grants.http.clone()),
         addresses: AddressPolicy::PROVIDER,
         ca_pem: settings.tls.ca_pem.clone(),
+        // Whoever names an authority means that one, not any that the system trusts.
+        ca_only: settings.tls.ca_pem.is_some(),
+        max_response_bytes: Some(settings.limits.answer as u64),
         identity: settings.tls.identity.clone().map(|(certificates, key)| Identity { cert_pem: certificates, key_pem: key }),
         max_connections: settings.limits.concurrency * 2,
         ..ClientConfig::default()

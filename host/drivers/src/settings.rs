@@ -43,7 +43,7 @@ pub struct Limits {
     pub concurrency: usize,
     /// How long a listing may be shown again; zero asks the provider each time.
     pub list_ttl: Duration,
-    /// Bytes of one answer.
+    /// Bytes of one answer, and of the body of one HTTP response.
     pub answer: usize,
     /// Bytes of this cloud's durable state.
     pub state: u64,
@@ -88,7 +88,7 @@ pub enum Instances {
 /// Certificates for calling the provider.
 #[derive(Clone, Default)]
 pub struct Tls {
-    /// Further authorities to trust, in PEM.
+    /// Authorities to trust instead of the system's, in PEM.
     pub ca_pem: Option<Vec<u8>>,
     /// The client's certificate chain and key, in PEM.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,

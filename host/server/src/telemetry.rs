@@ -49,7 +49,11 @@ pub enum TelemetryError {
 /// # Errors
 /// [`TelemetryError::Filter`] or [`TelemetryError::Log`].
 pub fn init_log(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let mut filter = EnvFilter::builder().parse(&log.filter)?;
+    // Below this they log the arguments of guests' calls, and with them what may be secret.
+    for target in ["wasmtime_wasi", "wasmtime_wasi_io", "wasmtime_wasi_http"] {
+        filter = filter.add_directive(format!("{target}=warn").parse()?);
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init()?,

@@ -68,8 +68,9 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
     if let Some(password) = core.identity.first_administrator(password).await.map_err(|e| text(&e))? {
         say(&format!("administrator: user `admin`, password `{}` (shown once)", password.expose_secret()));
     }
-    write_token(data, core.identity.operator_token())
-        .map_err(|error| format!("{}: {error}", data.join(OPERATOR_TOKEN).display()))?;
+    let token = data.join(OPERATOR_TOKEN);
+    write_atomically(&token, core.identity.operator_token().expose_secret().as_bytes())
+        .map_err(|error| format!("{}: {error}", token.display()))?;
 
     let config = Arc::new(config);
     let ready = Arc::new(AtomicBool::new(false));
@@ -115,7 +116,7 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
     // Changes at providers go on even when their client is gone: they get their time, and what is left is recovered at the next start.
     let _ = tokio::time::timeout(Duration::from_secs(config.server.shutdown_seconds), core.compute.settle()).await;
     core.store.close().await;
-    let _ = std::fs::remove_file(data.join(OPERATOR_TOKEN));
+    let _ = std::fs::remove_file(&token);
     tracing::info!("stopped");
     Ok(())
 }
@@ -142,15 +143,6 @@ async fn recover(core: &Core) {
         Ok(Err(error)) => tracing::error!(%error, "recovery broke down"),
         Err(_) => tracing::warn!("interrupted operations are still being brought to their end"),
     }
-}
-
-/// Readable by its owner only, from the first byte on.
-fn write_token(data: &Path, token: &SecretString) -> std::io::Result<()> {
-    // The directory is private already, which covers the moment before the file's own mode.
-    let path = data.join(OPERATOR_TOKEN);
-    write_atomically(&path, token.expose_secret().as_bytes())?;
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
 }
 
 /// Reads the certificate, if there is one, again at each SIGHUP.
