@@ -79,17 +79,25 @@ impl Drivers {
 
     async fn start_one(&self, name: &str) -> Result<(), Error> {
         let active = self.store.driver_active(name).await?;
-        if let Some(active) = active.filter(|active| active.source != DriverSource::Builtin) {
-            let (wasm, seal) = self.kept(&active.digest).await?;
-            let prepared = self.host.prepare(name, wasm, seal, Strictness::EachForItself).await?;
-            self.host.activate(prepared).await;
-            return Ok(());
+        if let Some(active) = active.as_ref().filter(|active| active.source != DriverSource::Builtin) {
+            match self.component(name, &active.digest).await {
+                Ok((wasm, seal)) => {
+                    let prepared = self.host.prepare(name, wasm, seal, Strictness::EachForItself).await?;
+                    self.host.activate(prepared).await;
+                    return Ok(());
+                }
+                // Going back to the driver of an older program leads to that of this one.
+                Err(error) if active.source == DriverSource::Rollback && self.builtin.contains_key(name) => {
+                    tracing::warn!(driver = name, digest = %active.digest, %error, "not kept; the driver of this program serves");
+                }
+                Err(error) => return Err(error),
+            }
         }
         let Some(wasm) = self.builtin.get(name) else {
             return Err(LoadError::Unknown(format!("no driver `{name}` is installed")).into());
         };
         let prepared = self.host.prepare(name, wasm.to_vec(), Seal::Builtin, Strictness::EachForItself).await?;
-        if self.store.driver_active(name).await?.is_none_or(|active| active.digest != prepared.package.digest) {
+        if active.is_none_or(|active| active.digest != prepared.package.digest) {
             self.record(name, &prepared, DriverSource::Builtin, "ostler").await?;
         }
         self.host.activate(prepared).await;

@@ -24,6 +24,9 @@ pub enum Error {
     /// No node with this identifier or name.
     #[error("no node is known as `{0}`")]
     NoNode(String),
+    /// The assignment service knows a node that the cloud does not have (any more).
+    #[error("the cloud has no node `{0}`")]
+    NotInCloud(String),
     /// The node is assigned to somebody.
     #[error("node `{node}` is assigned to somebody already")]
     Assigned {

@@ -14,8 +14,8 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::Mutex;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Instant;
 use tokio::sync::Semaphore;
@@ -32,11 +32,18 @@ pub(crate) struct Generation {
     /// Each version is judged by its own failures: a candidate that fails when probed says nothing about the one that serves, and
     /// a repaired one does not wait for what the broken one did.
     breaker: Breaker,
+    /// What it said of itself for this cloud when it was probed: answers are shown with the description of whoever gave them.
+    description: OnceLock<Arc<Description>>,
 }
 
 impl Generation {
     pub(crate) fn new(package: Arc<Package>) -> Arc<Self> {
-        Arc::new(Self { package, idle: Mutex::new(Vec::new()), breaker: Breaker::new() })
+        Arc::new(Self { package, idle: Mutex::new(Vec::new()), breaker: Breaker::new(), description: OnceLock::new() })
+    }
+
+    pub(crate) fn describe(&self, description: Arc<Description>) {
+        // A generation is probed once.
+        let _ = self.description.set(description);
     }
 
     fn take(&self) -> Option<Instance> {
@@ -62,13 +69,32 @@ pub struct Status {
     pub refused: Option<String>,
 }
 
-/// A driver's answer with the digest of the component that gave it.
+/// A driver's answer, and who gave it.
 #[derive(Clone, Debug)]
 pub struct Made<T> {
     /// What it answered.
     pub value: T,
-    /// `sha256:<hex>`.
+    /// `sha256:<hex>` of the component.
     pub digest: String,
+    /// What the driver says of itself.
+    pub driver: Arc<Description>,
+}
+
+/// All items of a kind, and who listed them.
+#[derive(Clone, Debug)]
+pub struct Listing<T> {
+    /// The items, in the provider's order.
+    pub items: Vec<T>,
+    /// What the driver says of itself.
+    pub driver: Arc<Description>,
+}
+
+impl<T> std::ops::Deref for Listing<T> {
+    type Target = Vec<T>;
+
+    fn deref(&self) -> &Vec<T> {
+        &self.items
+    }
 }
 
 /// One configured cloud.
@@ -79,9 +105,9 @@ pub struct Cloud {
     status: ArcSwap<Status>,
     permits: Arc<Semaphore>,
     rate: Option<DefaultDirectRateLimiter>,
-    nodes: Flight<Node>,
-    images: Flight<Image>,
-    sizes: Flight<Size>,
+    nodes: Flight<Listing<Node>>,
+    images: Flight<Listing<Image>>,
+    sizes: Flight<Listing<Size>>,
     slow: AtomicU32,
     meters: Vec<Meter>,
     breaker_open: Gauge,
@@ -156,6 +182,10 @@ impl Cloud {
 
     fn current(&self) -> Result<Arc<Generation>, Error> {
         self.generation.load_full().ok_or_else(|| self.not_loaded())
+    }
+
+    fn described(&self, generation: &Generation) -> Result<Arc<Description>, Error> {
+        generation.description.get().cloned().ok_or_else(|| self.not_loaded())
     }
 
     /// Lets another version serve from now on; calls under way finish on the one before.
@@ -296,12 +326,12 @@ impl Cloud {
         self.call_on(&generation, request, Instant::now() + self.settings().limits.call).await
     }
 
-    /// A call that changes something.
-    async fn change(self: &Arc<Self>, request: Request) -> Result<Made<Response>, Error> {
+    /// A call with who answered it.
+    async fn call_whoever_serves(self: &Arc<Self>, request: Request) -> Result<Made<Response>, Error> {
         let generation = self.current()?;
         let until = Instant::now() + self.settings().limits.call;
         let value = self.call_on(&generation, request, until).await?;
-        Ok(Made { value, digest: generation.package.digest.clone() })
+        Ok(Made { value, digest: generation.package.digest.clone(), driver: self.described(&generation)? })
     }
 
     /// All pages of a listing, from one version of the driver.
@@ -309,8 +339,9 @@ impl Cloud {
         self: Arc<Self>,
         request: fn(Option<String>) -> Request,
         page: fn(Response) -> Option<Page<T>>,
-    ) -> Result<Vec<T>, Error> {
+    ) -> Result<Listing<T>, Error> {
         let generation = self.current()?;
+        let driver = self.described(&generation)?;
         let until = Instant::now() + self.settings().limits.call;
         let mut items = Vec::new();
         let mut cursor = None;
@@ -325,7 +356,7 @@ impl Cloud {
                 items.extend(answer.items);
             }
             if answer.next.is_none() {
-                return Ok(items);
+                return Ok(Listing { items, driver });
             }
             let endless = if items.len() > MAX_ITEMS {
                 Some(format!("{name}: more than {MAX_ITEMS} items"))
@@ -346,28 +377,34 @@ impl Cloud {
     }
 
     /// All nodes.
-    pub async fn list_nodes(self: &Arc<Self>) -> Result<Arc<Vec<Node>>, Error> {
+    pub async fn list_nodes(self: &Arc<Self>) -> Result<Arc<Listing<Node>>, Error> {
         let work = Arc::clone(self).pages(Request::ListNodes, |r| if let Response::Nodes(page) = r { Some(page) } else { None });
         self.nodes.list(self.is_quick(), self.settings().limits.list_ttl, work).await
     }
 
     /// All images.
-    pub async fn list_images(self: &Arc<Self>) -> Result<Arc<Vec<Image>>, Error> {
+    pub async fn list_images(self: &Arc<Self>) -> Result<Arc<Listing<Image>>, Error> {
         let work =
             Arc::clone(self).pages(Request::ListImages, |r| if let Response::Images(page) = r { Some(page) } else { None });
         self.images.list(self.is_quick(), self.settings().limits.list_ttl, work).await
     }
 
     /// All sizes.
-    pub async fn list_sizes(self: &Arc<Self>) -> Result<Arc<Vec<Size>>, Error> {
+    pub async fn list_sizes(self: &Arc<Self>) -> Result<Arc<Listing<Size>>, Error> {
         let work = Arc::clone(self).pages(Request::ListSizes, |r| if let Response::Sizes(page) = r { Some(page) } else { None });
         self.sizes.list(self.is_quick(), self.settings().limits.list_ttl, work).await
     }
 
     /// One node.
     pub async fn get_node(self: &Arc<Self>, id: &str) -> Result<Node, Error> {
-        match self.call(Request::GetNode(id.to_owned())).await? {
-            Response::Node(node) => Ok(node),
+        Ok(self.look_up_node(id).await?.value)
+    }
+
+    /// One node, and who told of it.
+    pub async fn look_up_node(self: &Arc<Self>, id: &str) -> Result<Made<Node>, Error> {
+        let found = self.call_whoever_serves(Request::GetNode(id.to_owned())).await?;
+        match found.value {
+            Response::Node(value) => Ok(Made { value, digest: found.digest, driver: found.driver }),
             _ => Err(mismatch("get-node")),
         }
     }
@@ -382,22 +419,22 @@ impl Cloud {
 
     /// Orders a node. Call it only after the intent has been recorded.
     pub async fn create_node(self: &Arc<Self>, token: &str, spec: NodeSpec) -> Result<Made<Node>, Error> {
-        let made = self.change(Request::CreateNode(token.to_owned(), spec)).await?;
+        let made = self.call_whoever_serves(Request::CreateNode(token.to_owned(), spec)).await?;
         match made.value {
-            Response::Node(node) => Ok(Made { value: node, digest: made.digest }),
+            Response::Node(value) => Ok(Made { value, digest: made.digest, driver: made.driver }),
             _ => Err(mismatch("create-node")),
         }
     }
 
     /// Destroys a node.
     pub async fn destroy_node(self: &Arc<Self>, id: &str) -> Result<Made<()>, Error> {
-        let made = self.change(Request::DestroyNode(id.to_owned())).await?;
-        Ok(Made { value: (), digest: made.digest })
+        let made = self.call_whoever_serves(Request::DestroyNode(id.to_owned())).await?;
+        Ok(Made { value: (), digest: made.digest, driver: made.driver })
     }
 
     /// Starts an action on a node.
     pub async fn act(self: &Arc<Self>, id: &str, action: Action) -> Result<(), Error> {
-        self.change(Request::Act(id.to_owned(), action)).await.map(drop)
+        self.call_whoever_serves(Request::Act(id.to_owned(), action)).await.map(drop)
     }
 
     /// One image.
@@ -418,16 +455,16 @@ impl Cloud {
 
     /// Starts to import an image.
     pub async fn import_image(self: &Arc<Self>, token: &str, spec: ImageSpec) -> Result<Made<Image>, Error> {
-        let made = self.change(Request::ImportImage(token.to_owned(), spec)).await?;
+        let made = self.call_whoever_serves(Request::ImportImage(token.to_owned(), spec)).await?;
         match made.value {
-            Response::Image(image) => Ok(Made { value: image, digest: made.digest }),
+            Response::Image(value) => Ok(Made { value, digest: made.digest, driver: made.driver }),
             _ => Err(mismatch("import-image")),
         }
     }
 
     /// Deletes an image.
     pub async fn delete_image(self: &Arc<Self>, id: &str) -> Result<(), Error> {
-        self.change(Request::DeleteImage(id.to_owned())).await.map(drop)
+        self.call_whoever_serves(Request::DeleteImage(id.to_owned())).await.map(drop)
     }
 
     /// What the platform has.

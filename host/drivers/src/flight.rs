@@ -8,22 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-type Listing<T> = Result<Arc<Vec<T>>, Error>;
+type Shown<L> = Result<Arc<L>, Error>;
 
-/// The listings of one kind of one cloud.
-pub(crate) struct Flight<T> {
+/// The listings `L` of one kind of one cloud.
+pub(crate) struct Flight<L> {
     /// Counts the changes. A listing that began before a change ended is not shown to readers who came after it.
     changes: AtomicU64,
-    inner: Mutex<Inner<T>>,
+    inner: Mutex<Inner<L>>,
 }
 
-struct Inner<T> {
+struct Inner<L> {
     /// Held weakly: a listing that nobody waits for any more stands still, and would be old news to whoever came later.
-    running: Option<(u64, WeakShared<BoxFuture<'static, Listing<T>>>)>,
-    kept: Option<(u64, Instant, Arc<Vec<T>>)>,
+    running: Option<(u64, WeakShared<BoxFuture<'static, Shown<L>>>)>,
+    kept: Option<(u64, Instant, Arc<L>)>,
 }
 
-impl<T: Send + Sync + 'static> Flight<T> {
+impl<L: Send + Sync + 'static> Flight<L> {
     pub(crate) fn new() -> Self {
         Self { changes: AtomicU64::new(0), inner: Mutex::new(Inner { running: None, kept: None }) }
     }
@@ -39,8 +39,8 @@ impl<T: Send + Sync + 'static> Flight<T> {
         &self,
         quick: bool,
         ttl: Duration,
-        work: impl Future<Output = Result<Vec<T>, Error>> + Send + 'static,
-    ) -> Listing<T> {
+        work: impl Future<Output = Result<L, Error>> + Send + 'static,
+    ) -> Shown<L> {
         if quick && ttl.is_zero() {
             return work.await.map(Arc::new);
         }
@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_share_a_call_until_something_changes() {
-        let flight = Arc::new(Flight::<usize>::new());
+        let flight = Arc::new(Flight::<Vec<usize>>::new());
         let (calls, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(2)));
         let work = || {
             let (calls, gate) = (Arc::clone(&calls), Arc::clone(&gate));
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_kept_listing_is_shown_until_its_time_or_a_change() {
-        let flight = Flight::<u8>::new();
+        let flight = Flight::<Vec<u8>>::new();
         let hour = Duration::from_secs(3600);
         assert_eq!(*flight.list(false, hour, async { Ok(vec![1]) }).await.unwrap(), vec![1]);
         assert_eq!(*flight.list(true, hour, async { Ok(vec![2]) }).await.unwrap(), vec![1]);

@@ -216,7 +216,9 @@ async fn probe(cloud: &Arc<Cloud>, package: Arc<Package>) -> Result<Probed, Load
         Err(error) => tracing::warn!(cloud = cloud.name(), %error, "the provider does not answer as it should"),
         Ok(_) => {}
     }
-    Ok((generation, Status { description: Some(Arc::new(description)), health: Some(health), refused: None }))
+    let description = Arc::new(description);
+    generation.describe(Arc::clone(&description));
+    Ok((generation, Status { description: Some(description), health: Some(health), refused: None }))
 }
 
 fn http_client(settings: &CloudSettings) -> Result<Client, LoadError> {

@@ -21,7 +21,7 @@ mod v0_1;
 mod watch;
 
 pub use capabilities::state::{Condition, Entry, StateBackend, StateError, Write};
-pub use cloud::{Cloud, Made, Status};
+pub use cloud::{Cloud, Listing, Made, Status};
 pub use component::{LoadPolicy, Package, Seal};
 pub use ed25519_dalek::VerifyingKey;
 pub use engine::{Runtime, digest, private_directory, write_atomically};

@@ -106,7 +106,7 @@ impl Compute {
             let cloud = self.cloud(cloud)?;
             let (assigned, id) = cistern.release(cloud.name(), target).await?;
             let nodes = cloud.list_nodes().await?;
-            let Some(node) = nodes.iter().find(|node| node.id == id) else { return Err(Error::NoNode(id)) };
+            let Some(node) = nodes.iter().find(|node| node.id == id) else { return Err(Error::NotInCloud(id)) };
             self.destroy(who, cloud, node).await?;
             return Ok(assigned);
         }

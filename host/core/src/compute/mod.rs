@@ -15,7 +15,7 @@ use crate::identity::{Permission, Principal};
 use crate::model::{Image, Size};
 use crate::{Error, SECOND};
 use ostler_drivers::model::{Description, Health};
-use ostler_drivers::{Cloud, Host};
+use ostler_drivers::{Cloud, Host, Listing};
 use ostler_store::Store;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,14 +54,6 @@ pub struct CloudInfo {
     pub resting: bool,
 }
 
-/// A listing together with who made it.
-pub struct Listing<T> {
-    /// The items.
-    pub items: Arc<Vec<T>>,
-    /// What the driver says of itself.
-    pub driver: Arc<Description>,
-}
-
 impl Compute {
     /// The use cases on these clouds. With a Cistern, assignments are its matter.
     pub fn new(host: Arc<Host>, store: Store, cistern: Option<Cistern>) -> Self {
@@ -91,17 +83,15 @@ impl Compute {
     }
 
     /// All images of a cloud.
-    pub async fn images(&self, who: &Principal, cloud: &str) -> Result<Listing<Image>, Error> {
+    pub async fn images(&self, who: &Principal, cloud: &str) -> Result<Arc<Listing<Image>>, Error> {
         who.require(Permission::ReadCompute)?;
-        let cloud = self.cloud(cloud)?;
-        Ok(Listing { items: cloud.list_images().await?, driver: cloud.description()? })
+        Ok(self.cloud(cloud)?.list_images().await?)
     }
 
     /// All sizes of a cloud.
-    pub async fn sizes(&self, who: &Principal, cloud: &str) -> Result<Listing<Size>, Error> {
+    pub async fn sizes(&self, who: &Principal, cloud: &str) -> Result<Arc<Listing<Size>>, Error> {
         who.require(Permission::ReadCompute)?;
-        let cloud = self.cloud(cloud)?;
-        Ok(Listing { items: cloud.list_sizes().await?, driver: cloud.description()? })
+        Ok(self.cloud(cloud)?.list_sizes().await?)
     }
 
     /// Waits until no change is under way any more. New ones are still taken.

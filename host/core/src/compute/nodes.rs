@@ -3,12 +3,12 @@
 //! Every change is an operation in the store: the intent with its token, then the driver call, then the outcome, each a
 //! transaction of its own. What a crash leaves behind, [`super::recovery`] finishes or undoes.
 
-use super::{Compute, Listing, lease_end};
+use super::{Compute, lease_end};
 use crate::Error;
 use crate::identity::{Permission, Principal};
 use crate::model::{Node, NodeSpec};
 use ostler_drivers::model::Description;
-use ostler_drivers::{Cloud, ErrorKind, Made};
+use ostler_drivers::{Cloud, ErrorKind, Listing, Made};
 use ostler_store::{Begin, Idempotency, Lease, NewEvent, NewOperation, Operation, OperationKind, OperationState, Outcome};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -38,18 +38,17 @@ pub struct Listed {
 
 impl Compute {
     /// All nodes of a cloud.
-    pub async fn nodes(&self, who: &Principal, cloud: &str) -> Result<Listing<Node>, Error> {
+    pub async fn nodes(&self, who: &Principal, cloud: &str) -> Result<Arc<Listing<Node>>, Error> {
         who.require(Permission::ReadCompute)?;
-        let cloud = self.cloud(cloud)?;
-        Ok(Listing { items: cloud.list_nodes().await?, driver: cloud.description()? })
+        Ok(self.cloud(cloud)?.list_nodes().await?)
     }
 
     /// One node, by identifier.
     pub async fn node(&self, who: &Principal, cloud: &str, id: &str) -> Result<Listed, Error> {
         who.require(Permission::ReadCompute)?;
         let cloud = self.cloud(cloud)?;
-        let node = cloud.get_node(id).await.map_err(|error| no_node(error, id))?;
-        Ok(Listed { node, driver: cloud.description()? })
+        let found = cloud.look_up_node(id).await.map_err(|error| no_node(error, id))?;
+        Ok(Listed { node: found.value, driver: found.driver })
     }
 
     /// Creates a node. It is ordered when this returns, and may still be on its way up.
@@ -64,14 +63,13 @@ impl Compute {
     ) -> Result<Listed, Error> {
         who.require(Permission::ChangeCompute)?;
         let cloud = self.cloud(cloud)?;
-        let driver = cloud.description()?;
         let input = json!({ "spec": spec, "resume": key.is_some() });
-        let node = if let Some(key) = key {
+        if let Some(key) = key {
             // The key is looked up before anything else: what it did once holds, whatever has changed since.
             match self.begin_create(who, &cloud, input, Some(key)).await? {
-                Begin::Existing(operation) => replay(&operation)?,
+                Begin::Existing(operation) => Ok(Listed { node: replay(&operation)?, driver: cloud.description()? }),
                 Begin::New(operation) => match valid(&cloud, &spec).await {
-                    Ok(()) => self.create(cloud, operation, spec).await?,
+                    Ok(()) => self.create(cloud, operation, spec).await,
                     Err(error) => {
                         self.finish(&operation, Outcome::Failed(failure(&error)), "node.create.failed").await?;
                         return Err(error);
@@ -83,9 +81,8 @@ impl Compute {
             let operation = match self.begin_create(who, &cloud, input, None).await? {
                 Begin::New(operation) | Begin::Existing(operation) => operation,
             };
-            self.create(cloud, operation, spec).await?
-        };
-        Ok(Listed { node, driver })
+            self.create(cloud, operation, spec).await
+        }
     }
 
     async fn begin_create(&self, who: &Principal, cloud: &Cloud, input: Value, key: Option<Key>) -> Result<Begin, Error> {
@@ -111,14 +108,14 @@ impl Compute {
     }
 
     /// The driver call and the outcome, in a task of its own: a client that hangs up changes nothing.
-    async fn create(self: &Arc<Self>, cloud: Arc<Cloud>, operation: Operation, spec: NodeSpec) -> Result<Node, Error> {
+    async fn create(self: &Arc<Self>, cloud: Arc<Cloud>, operation: Operation, spec: NodeSpec) -> Result<Listed, Error> {
         let (this, id) = (Arc::clone(self), operation.id.clone());
         let task = self.tasks.spawn(async move { this.create_now(&cloud, &operation, spec).await });
         task.await.unwrap_or_else(|error| Err(Error::Uncertain { operation: id, reason: error.to_string() }))
     }
 
     /// Makes the node of this operation exist, or not exist, and records which. Also how an interrupted one is taken up again.
-    pub(super) async fn create_now(&self, cloud: &Arc<Cloud>, operation: &Operation, spec: NodeSpec) -> Result<Node, Error> {
+    pub(super) async fn create_now(&self, cloud: &Arc<Cloud>, operation: &Operation, spec: NodeSpec) -> Result<Listed, Error> {
         let token = operation.token.as_deref().unwrap_or(&operation.id);
         match ensure(cloud, token, spec).await {
             Ok(made) => {
@@ -128,7 +125,7 @@ impl Compute {
                 if let Err(error) = self.finish(operation, outcome, "node.create.done").await {
                     tracing::error!(operation = %operation.id, %error, "a created node could not be recorded yet");
                 }
-                Ok(made.value)
+                Ok(Listed { node: made.value, driver: made.driver })
             }
             Err(Ended::Failed(error)) => {
                 let error = Error::Cloud(error);
@@ -240,7 +237,8 @@ async fn ensure(cloud: &Arc<Cloud>, token: &str, spec: NodeSpec) -> Result<Made<
         match cloud.find_node(token).await {
             Ok(Some(node)) => {
                 let digest = cloud.package().map(|package| package.digest.clone()).unwrap_or_default();
-                return Ok(Made { value: node, digest });
+                let driver = cloud.description().map_err(Ended::Unknown)?;
+                return Ok(Made { value: node, digest, driver });
             }
             Ok(None) if error.kind == ErrorKind::Failed => return Err(Ended::Failed(error)),
             Ok(None) => match pauses.next() {

@@ -205,8 +205,12 @@ impl Identity {
                 (made.clone(), Some(made))
             }
         };
-        self.add_user("admin", &password, &[Role::Admin]).await?;
-        Ok(made)
+        match self.add_user("admin", &password, &[Role::Admin]).await {
+            Ok(_) => Ok(made),
+            // Another host on the same store was faster.
+            Err(Error::Store(ostler_store::Error::Exists(_))) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds a user.

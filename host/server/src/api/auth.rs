@@ -6,9 +6,9 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine;
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::header::{ALLOW, AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use ostler_core::Error;
 use ostler_core::identity::{Credentials, Permission, Principal};
 use secrecy::SecretString;
@@ -106,7 +106,7 @@ pub async fn guard(State(guarded): State<Guarded>, mut request: Request, next: N
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let row = guarded.rows.iter().find(|row| row.path == path);
     let needed = match row.and_then(|row| access(row, request.method())) {
-        None => return problem::of(&Error::Forbidden),
+        None => return denied(row),
         Some(Access::Public) => return next.run(request).await,
         Some(Access::Needs(permission) | Access::Always(permission)) => permission,
     };
@@ -130,6 +130,17 @@ pub async fn guard(State(guarded): State<Guarded>, mut request: Request, next: N
     }
     request.extensions_mut().insert(principal);
     next.run(request).await
+}
+
+/// The answer where the table has nothing for a method, or for a path.
+fn denied(row: Option<&Row>) -> Response {
+    let Some(row) = row else { return problem::of(&Error::Forbidden) };
+    let methods: Vec<&str> = row.methods.iter().map(|(method, _)| method.as_str()).collect();
+    let mut response = problem::response(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "the path has other methods");
+    if let Ok(allowed) = methods.join(", ").parse() {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ fn original_message(error: &Error, context: Context) -> (u16, String) {
         (Context::Start, Error::NoImage(_)) => (500, "Something went wrong no useful image id here".into()),
         (Context::Start, Error::NoSize(_)) => (500, "Something went wrong no useful size id here".into()),
         (Context::Start, _) => (500, format!("Something went wrong {INVALID}")),
-        (Context::Stop, Error::NoNode(_)) => (400, "no useful node id here".into()),
+        (Context::Stop, Error::NoNode(_)) | (Context::Assignment, Error::NotInCloud(_)) => (400, "no useful node id here".into()),
         (Context::Assignment, Error::NoNode(_)) => (400, "Node not found".into()),
         (Context::Assignment, Error::Assigned { node }) => (400, format!("Node {node} already assigned")),
         (Context::Assignment, Error::Refused(message)) => (400, message.clone()),

@@ -61,7 +61,7 @@ impl Input {
                 map.remove("auth_token");
                 Ok(map)
             }
-            other => Err(Fault::Schema(format!("{other} should be instance of <type 'dict'>"))),
+            other => Err(Fault::Schema(format!("{} should be instance of <type 'dict'>", super::schema::python(&other)))),
         }
     }
 

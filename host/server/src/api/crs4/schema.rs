@@ -71,7 +71,7 @@ pub(super) fn check(schema: &[Key], body: &Map<String, Value>) -> Result<(), Str
 }
 
 /// A value as Python 2 shows it, cut to what a message bears.
-fn python(value: &Value) -> String {
+pub(super) fn python(value: &Value) -> String {
     const LONGEST: usize = 300;
     let text = show(value);
     match text.char_indices().nth(LONGEST) {
