@@ -122,11 +122,12 @@ async fn instantiate(
     cloud: &Arc<CloudContext>,
     pre: &CloudDriverPre<Guest>,
     until: Instant,
-) -> Result<Instance, Error> {
+) -> Result<Box<Instance>, Error> {
     let mut store = Guest::store(runtime.engine(), cloud);
     Guest::arm(&mut store, until);
     match pre.instantiate_async(&mut store).await {
-        Ok(bindings) => Ok(Instance { store, bindings, calls: 0, idle_since: Instant::now() }),
+        // Boxed: it is handed on by every call, and large.
+        Ok(bindings) => Ok(Box::new(Instance { store, bindings, calls: 0, idle_since: Instant::now() })),
         Err(error) => Err(classify(&error, store.data(), "instantiation")),
     }
 }
@@ -136,10 +137,10 @@ pub(crate) async fn run(
     runtime: Arc<Runtime>,
     cloud: Arc<CloudContext>,
     pre: Arc<CloudDriverPre<Guest>>,
-    warm: Option<Instance>,
+    warm: Option<Box<Instance>>,
     request: Request,
     until: Instant,
-) -> (Result<Response, Error>, Option<Instance>) {
+) -> (Result<Response, Error>, Option<Box<Instance>>) {
     let _running = runtime.clock().run();
     let name = request.name();
     let work = async {
@@ -149,7 +150,8 @@ pub(crate) async fn run(
         };
         instance.calls += 1;
         Guest::arm(&mut instance.store, until);
-        match dispatch(&instance.bindings, &mut instance.store, request).await {
+        let Instance { bindings, store, .. } = &mut *instance;
+        match dispatch(bindings, store, request).await {
             // An instance that was stopped in the middle of its work cannot be entered again.
             Err(error) => Err(classify(&error, instance.store.data(), name)),
             Ok(answer) => Ok((answer, (!instance.is_worn()).then_some(instance))),

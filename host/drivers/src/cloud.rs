@@ -28,7 +28,8 @@ const SLOW: u32 = 4;
 /// One version of a driver at work for one cloud. Calls hold it, so that a swap lets them finish where they began.
 pub(crate) struct Generation {
     pub(crate) package: Arc<Package>,
-    idle: Mutex<Vec<Instance>>,
+    #[allow(clippy::vec_box, reason = "handed on by every call, and large")]
+    idle: Mutex<Vec<Box<Instance>>>,
     /// Each version is judged by its own failures: a candidate that fails when probed says nothing about the one that serves, and
     /// a repaired one does not wait for what the broken one did.
     breaker: Breaker,
@@ -46,11 +47,11 @@ impl Generation {
         let _ = self.description.set(description);
     }
 
-    fn take(&self) -> Option<Instance> {
+    fn take(&self) -> Option<Box<Instance>> {
         self.idle.lock().pop()
     }
 
-    fn give(&self, instance: Instance, keep: usize) {
+    fn give(&self, instance: Box<Instance>, keep: usize) {
         let mut idle = self.idle.lock();
         if idle.len() < keep {
             idle.push(instance);

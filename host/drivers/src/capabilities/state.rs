@@ -185,6 +185,13 @@ impl CloudState {
                 return inner.backend.commit(&inner.cloud, &conditions, &writes, inner.quota).await;
             };
             let _one_at_a_time = mirror.commit.lock().await;
+            // Nobody else writes to the store: what the mirror contradicts, the store would refuse as well, a transaction later.
+            let holds = |condition: &Condition| {
+                mirror.entries.read().get(&condition.key).map(|(version, _)| *version) == condition.version
+            };
+            if !conditions.iter().all(holds) {
+                return Err(StateError::Conflict);
+            }
             let revision = inner.backend.commit(&inner.cloud, &conditions, &writes, inner.quota).await?;
             let mut entries = mirror.entries.write();
             for write in writes {

@@ -16,9 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// What handlers need.
-#[derive(Clone)]
-pub struct App {
+/// What handlers need. One count to raise for each request, not one for each part.
+pub type App = Arc<Application>;
+
+/// The parts of an [`App`].
+pub struct Application {
     /// The use cases.
     pub core: Core,
     /// The configuration.
@@ -29,7 +31,7 @@ pub struct App {
     pub ready: Arc<AtomicBool>,
 }
 
-impl App {
+impl Application {
     /// Whether this is development mode.
     pub fn is_development(&self) -> bool {
         self.config.mode == Mode::Development

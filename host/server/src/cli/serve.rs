@@ -1,7 +1,7 @@
 //! `ostler serve`.
 
 use super::{Data, complain, say};
-use crate::api::{self, App};
+use crate::api::{self, App, Application};
 use crate::app;
 use crate::config::{Config, ListenerChoice, Mode, unknown_variables};
 use crate::listen::{self, Endpoint};
@@ -74,7 +74,12 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
 
     let config = Arc::new(config);
     let ready = Arc::new(AtomicBool::new(false));
-    let app = App { core: core.clone(), config: Arc::clone(&config), metrics: metrics.clone(), ready: Arc::clone(&ready) };
+    let app = App::new(Application {
+        core: core.clone(),
+        config: Arc::clone(&config),
+        metrics: metrics.clone(),
+        ready: Arc::clone(&ready),
+    });
     let certificate = match config.server.listen_tls {
         Some(_) => Some(ServerCertificate::load(CertificateSource::from_config(&config.server, data)).map_err(|e| text(&e))?),
         None => None,
