@@ -72,7 +72,7 @@ impl Compute {
                     Ok(()) => self.create(cloud, operation, spec).await,
                     Err(error) => {
                         self.finish(&operation, Outcome::Failed(failure(&error)), "node.create.failed").await?;
-                        return Err(error);
+                        Err(error)
                     }
                 },
             }
