@@ -47,6 +47,9 @@ pub enum Error {
     /// There is no such thing.
     #[error("{0} does not exist")]
     NotFound(&'static str),
+    /// Something else still refers to it.
+    #[error("{0} is still in use")]
+    Referenced(&'static str),
     /// The idempotency key was used before, with another input.
     #[error("the idempotency key was used before with another input")]
     IdempotencyMismatch,

@@ -6,29 +6,61 @@
 //!
 //! Every method is one transaction, durable when it returns. Lengths and characters are the callers' to check.
 
+mod applications;
 mod assignments;
+mod callbacks;
+mod certificates;
+mod credit;
 mod db;
+mod deployment_pages;
+mod deployment_rows;
+mod deployments;
 mod drivers;
 mod error;
 mod events;
+mod links;
 mod migrations;
 mod open;
 mod operations;
+mod pages;
+mod reports;
+mod resources;
+mod retention;
+mod schedule_events;
+mod schedules;
+mod service_nodes;
+mod services;
 mod state;
 mod tokens;
 mod users;
+mod work;
 
+pub use applications::Application;
 pub use assignments::{ASSIGNED, AssignError, Assignment, FREE};
+pub use callbacks::{Callback, CallbackKind, CallbackOutcome, redacted};
+pub use certificates::{Certificate, CertificateFilter, NewCertificate};
+pub use credit::{CreditEntry, CreditError, CreditKind};
+pub use deployment_pages::{DeploymentFilter, DeploymentSort};
+pub use deployments::{Deployment, DeploymentChange, DeploymentStatus, DeploymentTask, NewDeployment, Owner};
 pub use drivers::{DriverSource, DriverVersion, NewDriverVersion};
 pub use error::Error;
 pub use events::{Event, NewEvent};
+pub use links::Link;
 pub use open::{Options, Store};
 pub use operations::{
     Begin, Idempotency, Lease, NewOperation, Operation, OperationFilter, OperationKind, OperationState, Outcome,
 };
+pub use pages::Page;
+pub use reports::{MachineReport, ReportState};
+pub use resources::{Resource, ResourceChange, ResourceState};
+pub use schedule_events::{NewScheduleEvent, PendingEvent, ScheduleEvent, ScheduleEventSort, ScheduleEventState};
+pub use schedules::{ExpressionSyntax, NewSchedule, RunningSchedule, Schedule, ScheduleSort, ScheduleStatus};
+pub use service_nodes::{NewServiceNode, NodeFacts, NodeRole, ServiceNode, ServiceNodeState};
+pub use services::{NewService, Service, ServiceBegin, ServiceError, ServiceKind, ServiceState};
 pub use state::{Commit, Condition, Entry, StateError, Write};
 pub use tokens::{NewToken, Token};
 pub use users::{NewUser, User};
+pub use work::{Phase, Progress, Request, Save, Step, StepState, Work, WorkFilter};
 
 /// The time by this host's clock, in microseconds since 1970 UTC.
 pub fn now() -> i64 {

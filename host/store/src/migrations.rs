@@ -7,12 +7,46 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use crate::error::Error;
 
 /// Version, name, text for SQLite, text for PostgreSQL.
-const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "initial",
-    include_str!("../migrations/0001_initial.sqlite.sql"),
-    include_str!("../migrations/0001_initial.postgres.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "initial",
+        include_str!("../migrations/0001_initial.sqlite.sql"),
+        include_str!("../migrations/0001_initial.postgres.sql"),
+    ),
+    (
+        2,
+        "services",
+        include_str!("../migrations/0002_services.sqlite.sql"),
+        include_str!("../migrations/0002_services.postgres.sql"),
+    ),
+    (3, "work", include_str!("../migrations/0003_work.sqlite.sql"), include_str!("../migrations/0003_work.postgres.sql")),
+    (
+        4,
+        "deployments",
+        include_str!("../migrations/0004_deployments.sqlite.sql"),
+        include_str!("../migrations/0004_deployments.postgres.sql"),
+    ),
+    (
+        5,
+        "callbacks",
+        include_str!("../migrations/0005_callbacks.sqlite.sql"),
+        include_str!("../migrations/0005_callbacks.postgres.sql"),
+    ),
+    (
+        6,
+        "schedules",
+        include_str!("../migrations/0006_schedules.sqlite.sql"),
+        include_str!("../migrations/0006_schedules.postgres.sql"),
+    ),
+    (7, "links", include_str!("../migrations/0007_links.sqlite.sql"), include_str!("../migrations/0007_links.postgres.sql")),
+    (
+        8,
+        "reports",
+        include_str!("../migrations/0008_reports.sqlite.sql"),
+        include_str!("../migrations/0008_reports.postgres.sql"),
+    ),
+];
 
 /// The migrations for SQLite.
 pub(crate) fn sqlite() -> Migrator {

@@ -44,6 +44,8 @@ struct Inner {
     db: Db,
     /// Held as long as the SQLite file is open.
     lock: Option<File>,
+    /// Signalled when a callback was written down by way of this handle.
+    callbacks: tokio::sync::Notify,
 }
 
 impl std::fmt::Debug for Store {
@@ -134,11 +136,15 @@ impl Store {
     }
 
     fn new(db: Db, lock: Option<File>) -> Self {
-        Self { inner: Arc::new(Inner { db, lock }) }
+        Self { inner: Arc::new(Inner { db, lock, callbacks: tokio::sync::Notify::new() }) }
     }
 
     pub(crate) fn db(&self) -> &Db {
         &self.inner.db
+    }
+
+    pub(crate) fn callbacks_signal(&self) -> &tokio::sync::Notify {
+        &self.inner.callbacks
     }
 
     /// Whether other hosts may share this database: true for PostgreSQL.

@@ -28,7 +28,7 @@ macro_rules! text_enum {
 pub(crate) use text_enum;
 
 text_enum! {
-    /// What is to be done. Named as the drivers' functions.
+    /// What is to be done. Where it is one call of a driver, named as that.
     OperationKind, "kind of operation" {
         /// Make a node.
         CreateNode = "create-node",
@@ -40,6 +40,22 @@ text_enum! {
         ImportImage = "import-image",
         /// Delete an image.
         DeleteImage = "delete-image",
+        /// Start a service.
+        StartService = "start-service",
+        /// Stop a service, with all of its nodes.
+        StopService = "stop-service",
+        /// Add nodes to a service.
+        AddNodes = "add-nodes",
+        /// Remove nodes from a service.
+        RemoveNodes = "remove-nodes",
+        /// Make a deployment.
+        CreateDeployment = "create-deployment",
+        /// Change a deployment.
+        UpdateDeployment = "update-deployment",
+        /// Remove a deployment.
+        DeleteDeployment = "delete-deployment",
+        /// Start or stop a resource of a deployment.
+        ActOnResource = "act-on-resource",
     }
 }
 
@@ -219,6 +235,10 @@ macro_rules! columns {
          lease_owner, lease_until, created_at, updated_at"
     };
 }
+pub(crate) use columns;
+
+/// How many they are.
+pub(crate) const COLUMNS: usize = 17;
 
 macro_rules! list {
     ($condition:literal) => {
@@ -227,11 +247,13 @@ macro_rules! list {
 }
 
 /// Takes what is free; `$lock` keeps hosts from queueing for each other's rows. The second condition decides where it is empty.
+/// What somebody wants something of does not wait for its time: its owner may have set that before it heard of the request.
 macro_rules! claim {
     ($lock:literal) => {
         concat!(
             "WITH free AS MATERIALIZED (SELECT id FROM operations \
              WHERE state = 'pending' AND (lease_until IS NULL OR lease_until <= $2) \
+             AND (wake_at IS NULL OR wake_at <= $2 OR request IS NOT NULL) \
              ORDER BY created_at, id LIMIT $4",
             $lock,
             ") UPDATE operations SET lease_owner = $1, lease_until = $3, attempts = attempts + 1, updated_at = $2 \
@@ -259,26 +281,12 @@ impl Store {
         outcome: &Outcome,
         event: Option<&NewEvent>,
     ) -> Result<Operation, Error> {
-        let (state, node_id, output, error) = match outcome {
-            Outcome::Succeeded { node_id, output } => (OperationState::Succeeded, node_id.as_deref(), output.as_ref(), None),
-            Outcome::Failed(error) => (OperationState::Failed, None, None, Some(error)),
-            Outcome::Abandoned(error) => (OperationState::Abandoned, None, None, Some(error)),
-        };
-        let output = output.map(Value::to_string);
-        let error = error.map(Value::to_string);
-        let sql = concat!(
-            "UPDATE operations SET state = $3, node_id = COALESCE($4, node_id), output = $5, error = $6, \
-             lease_owner = NULL, lease_until = NULL, updated_at = $7 \
-             WHERE id = $1 AND state = 'pending' AND lease_owner = $2 RETURNING ",
-            columns!()
-        );
         transaction!(self.db(), |tx| async {
-            let args = args![id, lease_owner, state.as_str(), node_id, &output, &error, crate::now()];
-            let row = tx.optional(sql, args).await?.ok_or(Error::Lost)?;
+            let finished = finish(tx, id, lease_owner, outcome).await?;
             if let Some(event) = event {
                 append(tx, event).await?;
             }
-            operation(&row)
+            Ok(finished)
         })
     }
 
@@ -301,8 +309,9 @@ impl Store {
     }
 
     /// Takes up to `limit` pending operations that nobody works on, or whose lease had run out at `now`, the oldest first, until
-    /// `lease_until`. No operation is given to two claimants; hosts that claim at once need not wait for each other. The lease
-    /// is measured by the hosts' clocks: it should be much longer than these differ.
+    /// `lease_until`; not those that wait for a later time, unless somebody wants something of them. No operation is given to two
+    /// claimants; hosts that claim at once need not wait for each other. The lease is measured by the hosts' clocks: it should be
+    /// much longer than these differ.
     pub async fn operation_claim(&self, owner: &str, now: i64, lease_until: i64, limit: u32) -> Result<Vec<Operation>, Error> {
         let sql = match self.db() {
             Db::Sqlite { .. } => claim!(""),
@@ -347,7 +356,8 @@ impl Store {
     }
 }
 
-async fn begin(tx: &mut Tx, new: &NewOperation, event: Option<&NewEvent>) -> Result<Begin, Error> {
+/// Begins in the caller's transaction; see [`Store::operation_begin`].
+pub(crate) async fn begin(tx: &mut Tx, new: &NewOperation, event: Option<&NewEvent>) -> Result<Begin, Error> {
     let id = crate::new_id();
     let now = crate::now();
     let input = new.input.to_string();
@@ -384,14 +394,49 @@ async fn begin(tx: &mut Tx, new: &NewOperation, event: Option<&NewEvent>) -> Res
         }
         return operation(&row).map(Begin::New);
     }
-    let sql = concat!("SELECT ", columns!(), " FROM operations WHERE idempotency_scope = $1 AND idempotency_key = $2");
     // Not there: deleted in between. Another attempt finds the key unused.
-    let row = tx.optional(sql, args![scope, key]).await?.ok_or(Error::Contention)?;
-    let existing = operation(&row)?;
-    if existing.input_hash == new.input_hash { Ok(Begin::Existing(existing)) } else { Err(Error::IdempotencyMismatch) }
+    known(tx, new).await?.map(Begin::Existing).ok_or(Error::Contention)
 }
 
-fn operation(row: &Row) -> Result<Operation, Error> {
+/// The operation that a new one's key was used for; see [`Store::operation_begin`].
+pub(crate) async fn known(tx: &mut Tx, new: &NewOperation) -> Result<Option<Operation>, Error> {
+    let Some(Idempotency { scope, key }) = &new.idempotency else {
+        return Ok(None);
+    };
+    let sql = concat!("SELECT ", columns!(), " FROM operations WHERE idempotency_scope = $1 AND idempotency_key = $2");
+    let Some(row) = tx.optional(sql, args![scope, key]).await? else {
+        return Ok(None);
+    };
+    let existing = operation(&row)?;
+    if existing.input_hash == new.input_hash { Ok(Some(existing)) } else { Err(Error::IdempotencyMismatch) }
+}
+
+/// One operation, in the caller's transaction.
+pub(crate) async fn get(tx: &mut Tx, id: &str) -> Result<Option<Operation>, Error> {
+    let sql = concat!("SELECT ", columns!(), " FROM operations WHERE id = $1");
+    tx.optional(sql, args![id]).await?.as_ref().map(operation).transpose()
+}
+
+/// Ends an operation in the caller's transaction, without an event; see [`Store::operation_finish`].
+pub(crate) async fn finish(tx: &mut Tx, id: &str, lease_owner: &str, outcome: &Outcome) -> Result<Operation, Error> {
+    let (state, node_id, output, error) = match outcome {
+        Outcome::Succeeded { node_id, output } => (OperationState::Succeeded, node_id.as_deref(), output.as_ref(), None),
+        Outcome::Failed(error) => (OperationState::Failed, None, None, Some(error)),
+        Outcome::Abandoned(error) => (OperationState::Abandoned, None, None, Some(error)),
+    };
+    let output = output.map(Value::to_string);
+    let error = error.map(Value::to_string);
+    let sql = concat!(
+        "UPDATE operations SET state = $3, node_id = COALESCE($4, node_id), output = $5, error = $6, \
+         lease_owner = NULL, lease_until = NULL, updated_at = $7 \
+         WHERE id = $1 AND state = 'pending' AND lease_owner = $2 RETURNING ",
+        columns!()
+    );
+    let args = args![id, lease_owner, state.as_str(), node_id, &output, &error, crate::now()];
+    operation(&tx.optional(sql, args).await?.ok_or(Error::Lost)?)
+}
+
+pub(crate) fn operation(row: &Row) -> Result<Operation, Error> {
     Ok(Operation {
         id: row.get(0)?,
         cloud: row.get(1)?,

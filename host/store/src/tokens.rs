@@ -1,7 +1,7 @@
 //! Users' tokens. Only a hash of the secret is kept.
 
 use crate::db::{Row, args};
-use crate::users::fold;
+use crate::users::{fold, user_columns};
 use crate::{Error, Store, User};
 
 /// A token of a user.
@@ -105,8 +105,9 @@ impl Store {
         let sql = concat!(
             "SELECT ",
             columns!(),
-            ", u.id, u.username, u.password_hash, u.email, u.active, u.created_at, u.updated_at, r.role \
-             FROM tokens t JOIN users u ON u.id = t.user_id LEFT JOIN user_roles r ON r.user_id = u.id \
+            ", ",
+            user_columns!(),
+            " FROM tokens t JOIN users u ON u.id = t.user_id LEFT JOIN user_roles r ON r.user_id = u.id \
              WHERE t.hash = $1 AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2) \
              AND u.active = 1 ORDER BY r.role"
         );
@@ -131,6 +132,12 @@ impl Store {
         let sql = "UPDATE tokens SET revoked_at = $3 \
                    WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL RETURNING 1";
         Ok(self.db().write_count(sql, args![user_id, id, crate::now()]).await? > 0)
+    }
+
+    /// Revokes a token, whose it ever is, for good. Whether there was one that was not revoked.
+    pub async fn token_revoke_any(&self, id: &str) -> Result<bool, Error> {
+        let sql = "UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING 1";
+        Ok(self.db().write_count(sql, args![id, crate::now()]).await? > 0)
     }
 
     /// All tokens of a user, the oldest first, those revoked and expired included.

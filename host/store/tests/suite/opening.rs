@@ -1,8 +1,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use ostler_store::{Error, NewEvent, Options, Store, Write};
-use sqlx::{Connection as _, SqliteConnection};
+use ostler_store::{Error, NewEvent, Options, Progress, StepState, Store, Write};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlSafeStr as _, SqliteConnection, SqlitePool};
 
 use crate::fixture::{Engine, Fixture, execute};
 
@@ -50,6 +51,110 @@ pub(crate) async fn migrations_are_idempotent(f: Arc<Fixture>) {
     }
 }
 
+/// A database as it was at earlier versions: brought to each of them, with what was written down there, where EMPTY is no bytes.
+async fn earlier(f: &Fixture, dir: &std::path::Path, history: &[(usize, &'static str)]) -> Option<String> {
+    let versions = [
+        (include_str!("../../migrations/0001_initial.sqlite.sql"), include_str!("../../migrations/0001_initial.postgres.sql")),
+        (include_str!("../../migrations/0002_services.sqlite.sql"), include_str!("../../migrations/0002_services.postgres.sql")),
+        (include_str!("../../migrations/0003_work.sqlite.sql"), include_str!("../../migrations/0003_work.postgres.sql")),
+    ];
+    let names = ["initial", "services", "work"];
+    let migrator = |last: usize, sqlite: bool| {
+        let migrations = versions[..last].iter().zip(names).zip(1..).map(|((sql, name), version)| {
+            let sql = if sqlite { sql.0 } else { sql.1 };
+            Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        });
+        Migrator::with_migrations(migrations.collect())
+    };
+    match f.engine {
+        Engine::Memory => None,
+        Engine::Sqlite => {
+            let url = format!("sqlite:{}", dir.join("earlier.db").display());
+            let pool = SqlitePool::connect(&format!("{url}?mode=rwc")).await.unwrap();
+            for (version, sql) in history {
+                migrator(*version, true).run(&pool).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sql.replace("EMPTY", "x''"))).execute(&pool).await.unwrap();
+            }
+            pool.close().await;
+            Some(url)
+        }
+        Engine::Postgres => {
+            f.store.close().await;
+            execute(&f.url, "DROP SCHEMA public CASCADE".into()).await;
+            execute(&f.url, "CREATE SCHEMA public".into()).await;
+            let pool = PgPool::connect(&f.url).await.unwrap();
+            for (version, sql) in history {
+                migrator(*version, false).run(&pool).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sql.replace("EMPTY", "''"))).execute(&pool).await.unwrap();
+            }
+            pool.close().await;
+            Some(f.url.clone())
+        }
+    }
+}
+
+/// The first version's tables with users in them, of whom two have the same address for mail.
+pub(crate) async fn users_of_the_first_version_are_numbered(f: Arc<Fixture>) {
+    const USERS: &str = "INSERT INTO users (id, username, email, active, created_at, updated_at) VALUES \
+                         ('3', 'carol', 'A@b.c', 1, 0, 0), ('1', 'alice', 'a@B.c', 1, 0, 0), ('2', 'bob', NULL, 0, 0, 0), \
+                         ('4', 'dave', 'd@b.c', 1, 0, 0), ('5', 'erin', NULL, 1, 0, 0)";
+    let dir = tempfile::tempdir().unwrap();
+    let Some(url) = earlier(&f, dir.path(), &[(1, USERS)]).await else { return };
+    for _ in 0..2 {
+        let store = open(&url).await.unwrap();
+        let users = store.users(None, 10).await.unwrap();
+        let facts: Vec<_> = users.iter().map(|u| (u.username.as_str(), u.number, u.email.as_deref(), u.active)).collect();
+        let expected = [
+            ("alice", 1, Some("a@B.c"), true),
+            ("bob", 2, None, false),
+            ("carol", 3, None, true),
+            ("dave", 4, Some("d@b.c"), true),
+            ("erin", 5, None, true),
+        ];
+        assert_eq!(facts[..5], expected);
+        for user in &users {
+            assert_eq!(store.credit_balance(&user.id).await.unwrap(), Some(0));
+        }
+        assert_eq!(store.credit_audit().await.unwrap(), [""; 0]);
+        if users.len() == 5 {
+            let new = ostler_store::NewUser { username: "frank".into(), ..Default::default() };
+            assert_eq!(store.user_create(&new).await.unwrap().number, 6);
+        }
+        store.close().await;
+    }
+}
+
+/// An operation of the second version and one of the third, with a step, both pending.
+pub(crate) async fn work_of_earlier_versions_goes_on(f: Arc<Fixture>) {
+    const SECOND: &str = "INSERT INTO operations (id, cloud, kind, token, input, input_hash, state, actor, attempts, created_at, \
+                          updated_at) VALUES ('1', 'c', 'create-node', 't-1', '{}', EMPTY, 'pending', 'alice', 1, 0, 0)";
+    const THIRD: &str = "INSERT INTO operations (id, cloud, kind, input, input_hash, state, actor, attempts, created_at, \
+                         updated_at, subject, wake_at) VALUES ('2', 'c', 'start-service', '{}', EMPTY, 'pending', 'alice', 1, \
+                         1, 1, 's', 50); \
+                         INSERT INTO steps (operation, position, attempt, stage, onward, kind, cloud, token, input, state, tries, \
+                         wake_at) VALUES ('2', 0, 0, 0, 0, 'make-node', 'c', 't-2', 'null', 'doing', 0, 0)";
+    let dir = tempfile::tempdir().unwrap();
+    let Some(url) = earlier(&f, dir.path(), &[(2, SECOND), (3, THIRD)]).await else { return };
+    let store = open(&url).await.unwrap();
+    let work = store.work_get("1").await.unwrap().unwrap();
+    assert_eq!((work.progress, work.steps.len(), work.subject), (Progress::default(), 0, None));
+    let (operation, _, step) = store.step_by_token("c", "t-2").await.unwrap().unwrap();
+    assert_eq!((operation.as_str(), step.state), ("2", StepState::Doing));
+    // The one of the third version waits for its time.
+    for (now, expected) in [(49, "1"), (50, "2")] {
+        let claimed = store.operation_claim("me", now, 100, 9).await.unwrap();
+        assert_eq!(claimed.iter().map(|operation| operation.id.as_str()).collect::<Vec<_>>(), [expected]);
+        store.operation_finish(expected, "me", &crate::operations::done(), None).await.unwrap();
+    }
+    assert_eq!(store.prune(ostler_store::now() + 1, 9).await.unwrap(), 1, "there may be a node with the first one's token");
+    let new = crate::deployments::new();
+    crate::deployments::made(&store, &new, &[]).await;
+    store.close().await;
+    let again = open(&url).await.unwrap();
+    assert!(again.deployment_get(&new.id).await.unwrap().is_some());
+    again.close().await;
+}
+
 pub(crate) async fn newer_schema_is_refused(f: Arc<Fixture>) {
     let sql = match f.engine {
         Engine::Memory => return,
@@ -65,7 +170,7 @@ pub(crate) async fn newer_schema_is_refused(f: Arc<Fixture>) {
     past_the_store(&f, sql).await;
     for _ in 0..2 {
         let error = open(&f.url).await.unwrap_err();
-        assert!(matches!(error, Error::NewerSchema { found: 9000, known: 1 }), "{error:?}");
+        assert!(matches!(error, Error::NewerSchema { found: 9000, known: 8 }), "{error:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::fixture::{Fixture, race};
 
-fn new(cloud: &str) -> NewOperation {
+pub(crate) fn new(cloud: &str) -> NewOperation {
     NewOperation {
         cloud: cloud.into(),
         kind: OperationKind::CreateNode,
@@ -24,7 +24,7 @@ fn new(cloud: &str) -> NewOperation {
     }
 }
 
-fn leased(owner: &str, until: i64) -> NewOperation {
+pub(crate) fn leased(owner: &str, until: i64) -> NewOperation {
     NewOperation { lease: Some(Lease { owner: owner.into(), until }), ..new("c") }
 }
 
@@ -33,11 +33,11 @@ fn keyed(key: &str, hash: u8) -> NewOperation {
     NewOperation { idempotency: Some(idempotency), input_hash: vec![hash], ..new("c") }
 }
 
-fn event(kind: &str) -> NewEvent {
+pub(crate) fn event(kind: &str) -> NewEvent {
     NewEvent { kind: kind.into(), subject: "s".into(), cloud: None, actor: "alice".into(), data: json!({}) }
 }
 
-fn done() -> Outcome {
+pub(crate) fn done() -> Outcome {
     Outcome::Succeeded { node_id: None, output: None }
 }
 

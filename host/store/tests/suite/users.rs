@@ -8,9 +8,9 @@ fn new(username: &str, roles: &[&str]) -> NewUser {
     NewUser {
         username: username.into(),
         password_hash: Some("$argon2id$canary".into()),
-        email: Some("a@b.c".into()),
         active: true,
         roles: roles.iter().map(|&role| role.into()).collect(),
+        ..NewUser::default()
     }
 }
 
@@ -114,6 +114,101 @@ pub(crate) async fn tokens(f: Arc<Fixture>) {
     let left: Vec<Token> = store.tokens(&alice.id).await.unwrap();
     assert_eq!((left.len(), &left[0].id), (1, &forever.id));
     assert!(left[0].revoked_at.is_some());
+
+    let own = store.token_create(&token(&bob.id, 4, None)).await.unwrap();
+    assert!(store.token_revoke_any(&own.id).await.unwrap());
+    assert!(!store.token_revoke_any(&own.id).await.unwrap());
+    assert!(!store.token_revoke_any("none").await.unwrap());
+    assert_eq!(find(4, 0).await, None, "revoked");
+}
+
+pub(crate) async fn numbers_and_addresses(f: Arc<Fixture>) {
+    let store = &f.store;
+    let mut order = new("alice", &["customer"]);
+    order.email = Some("Alice@Example.org".into());
+    order.first_name = Some("Alice".into());
+    order.last_name = Some("Ä".into());
+    order.affiliation = Some("CRS4".into());
+    order.credit = 7;
+    let alice = store.user_create_with(&order, Some("New Application")).await.unwrap();
+    assert_eq!((alice.number, alice.first_name.as_deref(), alice.last_name.as_deref()), (1, Some("Alice"), Some("Ä")));
+    assert_eq!((alice.email.as_deref(), alice.affiliation.as_deref()), (Some("Alice@Example.org"), Some("CRS4")));
+    assert_eq!(store.user_by_number(1).await.unwrap(), Some(alice.clone()));
+    assert_eq!(store.user_by_name("alice").await.unwrap(), Some(alice.clone()));
+    assert_eq!(store.user_by_number(2).await.unwrap(), None);
+    let applications = store.applications(&alice.id).await.unwrap();
+    assert_eq!((applications.len(), applications[0].name.as_str()), (1, "New Application"));
+    let history = store.credit_history(&alice.id, None, 10).await.unwrap();
+    assert_eq!((history.len(), history[0].kind, history[0].amount), (1, ostler_store::CreditKind::Grant, 7));
+    assert_eq!(history[0].actor, "alice");
+    assert_eq!(store.credit_balance(&alice.id).await.unwrap(), Some(7));
+
+    // What is taken is told apart; and the refused take no number, and leave nothing.
+    let mut other = new("alice", &[]);
+    assert!(matches!(store.user_create(&other).await, Err(Error::Exists("the user"))));
+    other = NewUser { email: Some("aLICE@example.ORG".into()), ..new("bob", &["customer"]) };
+    assert!(matches!(store.user_create_with(&other, Some("a")).await, Err(Error::Exists("the e-mail address"))));
+    other.username = "alice".into();
+    assert!(matches!(store.user_create(&other).await, Err(Error::Exists("the user"))));
+    for credit in [-1, 1_000_000_001] {
+        assert!(matches!(store.user_create(&NewUser { credit, ..new("bob", &[]) }).await, Err(Error::Invalid(_))));
+    }
+    assert!(matches!(store.user_create_with(&new("bob", &[]), Some("\0")).await, Err(Error::Invalid(_))));
+    let bob = store.user_create(&new("bob", &[])).await.unwrap();
+    assert_eq!((bob.number, store.credit_balance(&bob.id).await.unwrap()), (2, Some(0)));
+    assert_eq!(store.credit_history(&bob.id, None, 10).await.unwrap(), []);
+    assert_eq!(store.applications(&bob.id).await.unwrap(), []);
+
+    // One address, many names: one gets it.
+    let hosts = [store.clone(), f.other_host().await];
+    let outcomes = race(12, |task| {
+        let store = hosts[task % 2].clone();
+        let order = NewUser { email: Some("carol@example.org".into()), ..new(&format!("carol-{task}"), &[]) };
+        async move { store.user_create(&order).await }
+    })
+    .await;
+    let (made, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!(made.len(), 1);
+    assert!(refused.iter().all(|refused| matches!(refused, Err(Error::Exists("the e-mail address")))), "{refused:?}");
+    // Numbers without gaps, each once.
+    let outcomes = race(12, |task| {
+        let store = hosts[task % 2].clone();
+        async move { store.user_create(&new(&format!("dave-{task}"), &[])).await.unwrap().number }
+    })
+    .await;
+    let mut numbers = outcomes;
+    numbers.sort_unstable();
+    assert_eq!(numbers, (4..16).collect::<Vec<i64>>());
+}
+
+pub(crate) async fn roles_and_activity(f: Arc<Fixture>) {
+    let store = &f.store;
+    let alice = store.user_create(&new("alice", &["customer"])).await.unwrap();
+    let bob = store.user_create(&new("bob", &["customer"])).await.unwrap();
+    let roles = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
+    for wanted in [&["operator", "admin", "admin"][..], &["admin"], &[]] {
+        store.user_set_roles(&alice.id, &roles(wanted)).await.unwrap();
+        let now = store.user_get(&alice.id).await.unwrap().unwrap();
+        let mut expected = roles(wanted);
+        expected.sort();
+        expected.dedup();
+        assert_eq!(now.roles, expected);
+        assert!(now.updated_at > alice.updated_at);
+    }
+    assert_eq!(store.user_get(&bob.id).await.unwrap().unwrap().roles, ["customer"]);
+    assert!(matches!(store.user_set_roles("none", &roles(&["admin"])).await, Err(Error::NotFound(_))));
+
+    for (user, serial) in [(&alice, "a1"), (&alice, "a2"), (&bob, "b1")] {
+        store.certificate_add(&crate::certificates::new(serial, Some(&user.id), None)).await.unwrap();
+    }
+    store.user_set_active(&alice.id, true).await.unwrap();
+    assert!(store.certificate_get("a1").await.unwrap().unwrap().revoked_at.is_none());
+    store.user_set_active(&alice.id, false).await.unwrap();
+    for serial in ["a1", "a2"] {
+        let revoked = store.certificate_get(serial).await.unwrap().unwrap();
+        assert_eq!(revoked.reason.as_deref(), Some("privilege-withdrawn"));
+    }
+    assert!(store.certificate_get("b1").await.unwrap().unwrap().revoked_at.is_none());
 }
 
 pub(crate) async fn nothing_secret_in_debug(f: Arc<Fixture>) {
