@@ -283,7 +283,7 @@ impl Drivers {
     /// Takes up what lies in the directory and differs from what was last taken from it: a rollback is not undone by a restart.
     /// Runs until its task is dropped.
     pub async fn watch(self: Arc<Self>, mut watch: Watch) {
-        let who = Principal { user: "directory".into(), roles: vec![Role::Admin], scheme: Scheme::Operator };
+        let who = Principal::new("directory", vec![Role::Admin], Scheme::Operator);
         loop {
             for changed in watch.scan() {
                 match self.take(&who, &changed).await {

@@ -45,6 +45,9 @@ pub enum Error {
     /// Too many wrong credentials of late.
     #[error("too many wrong credentials; try again later")]
     Throttled(Duration),
+    /// The issuer of a token cannot be asked whether it is good.
+    #[error("the issuer of the token does not answer at present")]
+    NoIssuer,
     /// The credentials do not permit it.
     #[error("this needs another role")]
     Forbidden,
@@ -62,6 +65,57 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// The certificate authority.
+    #[error(transparent)]
+    Authority(#[from] ostler_ca::Error),
+    /// A certificate signing request was refused.
+    #[error("the certificate signing request is refused: {0}")]
+    Request(#[from] ostler_ca::RequestError),
+    /// No user of this name.
+    #[error("no user is called `{0}`")]
+    NoUser(String),
+    /// No application of this user has this number.
+    #[error("there is no such application")]
+    NoApplication,
+    /// No service of this user has this number.
+    #[error("there is no such service")]
+    NoService,
+    /// No certificate with this serial number.
+    #[error("no certificate has the serial number `{0}`")]
+    NoCertificate(String),
+    /// The catalogue has no such type of service.
+    #[error("no type of service is called `{0}`")]
+    NoServiceType(String),
+    /// Somebody or something has this name already.
+    #[error("{0} exists already")]
+    Taken(&'static str),
+    /// The state of what is to be changed does not allow it now.
+    #[error("{0}")]
+    Busy(&'static str),
+    /// The account does not have so much credit.
+    #[error("not enough credit: {balance} left")]
+    NoCredit {
+        /// What is left.
+        balance: i64,
+    },
+    /// Nobody can register himself here.
+    #[error("registration is closed: ask an administrator for an account")]
+    RegistrationClosed,
+    /// A service's manager does not answer, or not as it should.
+    #[error("the manager of the service does not answer: {0}")]
+    NoManager(String),
+    /// Deployments.
+    #[error(transparent)]
+    Deployment(#[from] crate::deployments::DeploymentError),
+    /// Schedules.
+    #[error(transparent)]
+    Schedule(#[from] crate::schedules::ScheduleError),
+    /// No operation with this identifier.
+    #[error("no operation has the id `{0}`")]
+    NoOperation(String),
+    /// The operation is over.
+    #[error("operation `{0}` is over already")]
+    Ended(String),
     /// Malformed input.
     #[error("{0}")]
     Invalid(String),
@@ -76,6 +130,32 @@ impl Error {
         match self {
             Self::Cloud(error) => Some(&error.kind),
             _ => None,
+        }
+    }
+}
+
+/// What the ledger refuses.
+impl From<ostler_store::CreditError> for Error {
+    fn from(error: ostler_store::CreditError) -> Self {
+        match error {
+            ostler_store::CreditError::Insufficient { balance } => Self::NoCredit { balance },
+            ostler_store::CreditError::Closed => Self::Busy("the reservation was closed before"),
+            ostler_store::CreditError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What the repository of services refuses.
+impl From<ostler_store::ServiceError> for Error {
+    fn from(error: ostler_store::ServiceError) -> Self {
+        use ostler_store::ServiceError;
+        match error {
+            ServiceError::Insufficient { balance } => Self::NoCredit { balance },
+            ServiceError::NotFound => Self::NoService,
+            ServiceError::Busy => Self::Busy("the service is in a state that does not allow it"),
+            ServiceError::Exists => Self::Taken("the service"),
+            ServiceError::Store(ostler_store::Error::IdempotencyMismatch) => Self::KeyReused,
+            ServiceError::Store(error) => error.into(),
         }
     }
 }

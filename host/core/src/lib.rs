@@ -3,11 +3,21 @@
 //! A dialect's room translates a request into one call here, and the answer or [`Error`] back. Nothing below knows who asked in
 //! which dialect.
 
+pub mod authority;
+pub mod billing;
+pub mod callbacks;
 pub mod compute;
+pub mod deployments;
 pub mod drivers;
 mod error;
 pub mod identity;
+pub mod kill;
+pub mod recovery;
+pub mod scheduler;
+pub mod schedules;
+pub mod services;
 mod state;
+pub mod sweeper;
 
 pub use error::Error;
 pub use ostler_drivers::{ErrorKind, model};
@@ -24,6 +34,22 @@ pub struct Core {
     pub identity: Arc<identity::Identity>,
     /// Nodes, images, sizes.
     pub compute: Arc<compute::Compute>,
+    /// Certificates.
+    pub authority: Arc<authority::Authority>,
+    /// Credit.
+    pub billing: Arc<billing::Billing>,
+    /// Applications and services.
+    pub services: Arc<services::Services>,
+    /// Deployments.
+    pub deployments: Arc<deployments::Deployments>,
+    /// Schedules.
+    pub schedules: Arc<schedules::Schedules>,
+    /// What carries out operations of several steps.
+    pub scheduler: Arc<scheduler::Scheduler>,
+    /// What takes up interrupted operations.
+    pub recovery: Arc<recovery::Recovery>,
+    /// What looks after what providers have.
+    pub sweeper: Option<Arc<sweeper::Sweeper>>,
     /// Which component serves which driver name.
     pub drivers: Arc<drivers::Drivers>,
     /// The plugin host.

@@ -46,7 +46,8 @@ impl Runtime {
         let compiler = rayon::ThreadPoolBuilder::new()
             .num_threads(1)
             .thread_name(|_| "compile".into())
-            .start_handler(|_| lower_priority(10))
+            // As the guests: far behind the server, yet a busy host still takes up a new driver in seconds.
+            .start_handler(|_| lower_priority(5))
             .build()
             .map_err(|e| LoadError::Compile(e.to_string()))?;
         let clock = Clock::start(engine.clone()).map_err(io)?;
@@ -84,10 +85,13 @@ impl Runtime {
                 Err(error) => tracing::warn!(%error, path = %path.display(), "compiled code is unusable, compiling again"),
             }
         }
+        tracing::info!(digest, bytes = wasm.len(), "compiling a driver");
+        let started = std::time::Instant::now();
         let component = self
             .compiler
             .install(|| Component::new(&self.engine, wasm))
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        tracing::info!(digest, milliseconds = started.elapsed().as_millis(), "driver compiled");
         if let Some(path) = path
             && let Err(error) = self.keep(&component, &path)
         {

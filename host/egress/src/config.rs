@@ -1,6 +1,7 @@
 //! What a client may do, as the operator configures it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::AddressPolicy;
@@ -71,6 +72,9 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// Whether the server with this leaf certificate (DER) is the one that is meant.
+pub type PeerCheck = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 /// The configuration of a [`Client`](crate::Client).
 #[derive(Clone)]
 pub struct ClientConfig {
@@ -82,6 +86,9 @@ pub struct ClientConfig {
     pub ca_pem: Option<Vec<u8>>,
     /// Trust `ca_pem` alone.
     pub ca_only: bool,
+    /// For servers whose certificates name no host: what decides, besides the chain to a trusted authority and the term, is this
+    /// look at the certificate.
+    pub peer: Option<PeerCheck>,
     /// The certificate to present to servers that ask for one.
     pub identity: Option<Identity>,
     /// The most that a request may ask for in time.
@@ -107,6 +114,7 @@ impl Default for ClientConfig {
             addresses: AddressPolicy::PUBLIC_ONLY,
             ca_pem: None,
             ca_only: false,
+            peer: None,
             identity: None,
             timeouts: Timeouts::default(),
             max_connections: 32,
@@ -126,6 +134,7 @@ impl fmt::Debug for ClientConfig {
             .field("addresses", &self.addresses)
             .field("ca_pem_bytes", &self.ca_pem.as_ref().map(Vec::len))
             .field("ca_only", &self.ca_only)
+            .field("peer", &self.peer.is_some())
             .field("identity", &self.identity)
             .field("timeouts", &self.timeouts)
             .field("max_connections", &self.max_connections)

@@ -24,7 +24,7 @@ mod tls;
 pub use address::{AddressClass, AddressPolicy};
 pub use body::{BoxError, RequestBody, ResponseBody, empty, full};
 pub use client::Client;
-pub use config::{Allow, ClientConfig, ConfigError, Identity, Timeouts};
+pub use config::{Allow, ClientConfig, ConfigError, Identity, PeerCheck, Timeouts};
 pub use connect::{Resolve, SystemResolver};
 pub use error::{Error, Part, Wait};
 pub use origin::{HostPattern, Origin, OriginError, Scheme};

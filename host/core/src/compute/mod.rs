@@ -5,10 +5,11 @@ mod cistern;
 mod nodes;
 mod recovery;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use assignments::{Assigned, NodeAssignment, Target};
 pub use cistern::Cistern;
+pub(crate) use nodes::{Ended, ensure, failed as recorded_failure, failure, valid};
 pub use nodes::{Key, Listed};
 
 use crate::identity::{Permission, Principal};
@@ -61,8 +62,26 @@ impl Compute {
         Self { host, store, cistern, owner, tasks: TaskTracker::new() }
     }
 
-    fn cloud(&self, name: &str) -> Result<Arc<Cloud>, Error> {
+    pub(crate) fn cloud(&self, name: &str) -> Result<Arc<Cloud>, Error> {
         Ok(self.host.cloud(name)?)
+    }
+
+    pub(crate) fn cloud_names(&self) -> Vec<String> {
+        self.host.clouds().iter().map(|cloud| cloud.name().to_owned()).collect()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Tells this run of this host from all others, in leases.
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Where changes run to their end.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// All clouds, by name.
@@ -114,8 +133,13 @@ fn info(cloud: &Arc<Cloud>) -> CloudInfo {
     }
 }
 
-/// The end of a lease for one call of this cloud, from now.
-fn lease_end(cloud: &Cloud) -> i64 {
-    let longest = cloud.settings().limits.call.saturating_mul(4) + MARGIN;
-    ostler_store::now().saturating_add(i64::try_from(longest.as_secs()).unwrap_or(i64::MAX / SECOND).saturating_mul(SECOND))
+/// How long the lease of an operation on this cloud is, without being renewed.
+pub(crate) fn lease(cloud: &Cloud) -> Duration {
+    cloud.settings().limits.call.saturating_mul(4) + MARGIN
+}
+
+/// The end of a lease of an operation on this cloud, from now.
+pub(crate) fn lease_end(cloud: &Cloud) -> i64 {
+    let seconds = i64::try_from(lease(cloud).as_secs()).unwrap_or(i64::MAX / SECOND);
+    ostler_store::now().saturating_add(seconds.saturating_mul(SECOND))
 }

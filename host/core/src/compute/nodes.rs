@@ -153,7 +153,7 @@ impl Compute {
         self.destroy(who, cloud, node).await
     }
 
-    pub(super) async fn destroy(self: &Arc<Self>, who: &Principal, cloud: Arc<Cloud>, node: &Node) -> Result<String, Error> {
+    pub(crate) async fn destroy(self: &Arc<Self>, who: &Principal, cloud: Arc<Cloud>, node: &Node) -> Result<String, Error> {
         let input = json!({ "id": node.id, "token": node.token });
         let new = NewOperation {
             cloud: cloud.name().to_owned(),
@@ -217,7 +217,7 @@ impl Compute {
 }
 
 /// How an attempt to create ended, if not well.
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// The node does not exist.
     Failed(ostler_drivers::Error),
     /// It may exist.
@@ -226,7 +226,7 @@ pub(super) enum Ended {
 
 /// Makes a node with this token exist. An answer that says nothing about the effect is followed by a look, and the order by
 /// token may be repeated without harm.
-async fn ensure(cloud: &Arc<Cloud>, token: &str, spec: NodeSpec) -> Result<Made<Node>, Ended> {
+pub(crate) async fn ensure(cloud: &Arc<Cloud>, token: &str, spec: NodeSpec) -> Result<Made<Node>, Ended> {
     let mut pauses = PAUSES.into_iter();
     loop {
         let error = match cloud.create_node(token, spec.clone()).await {
@@ -257,7 +257,7 @@ async fn ensure(cloud: &Arc<Cloud>, token: &str, spec: NodeSpec) -> Result<Made<
 }
 
 /// Whether image and size exist, in this order.
-async fn valid(cloud: &Arc<Cloud>, spec: &NodeSpec) -> Result<(), Error> {
+pub(crate) async fn valid(cloud: &Arc<Cloud>, spec: &NodeSpec) -> Result<(), Error> {
     match cloud.get_image(&spec.image_id).await {
         Ok(_) => {}
         Err(error) if error.kind == ErrorKind::NotFound => return Err(Error::NoImage(spec.image_id.clone())),
@@ -287,7 +287,7 @@ fn replay(operation: &Operation) -> Result<Node, Error> {
 }
 
 /// An error, for the record of an operation.
-pub(super) fn failure(error: &Error) -> Value {
+pub(crate) fn failure(error: &Error) -> Value {
     let (kind, subject) = match error {
         Error::Cloud(error) => (error.kind.as_str(), None),
         Error::NoImage(id) => ("no-image", Some(id)),
@@ -298,7 +298,7 @@ pub(super) fn failure(error: &Error) -> Value {
 }
 
 /// The error of a recorded failure.
-fn failed(operation: &Operation) -> Error {
+pub(crate) fn failed(operation: &Operation) -> Error {
     let error = operation.error.clone().unwrap_or_default();
     let message = error["message"].as_str().unwrap_or("it failed").to_owned();
     let subject = error["subject"].as_str().unwrap_or_default().to_owned();

@@ -9,18 +9,22 @@ use ostler_drivers::{CloudSettings, LoadPolicy, Runtime, Seal, Strictness};
 use ostler_store::{Begin, Lease, NewOperation, OperationKind, OperationState, Options};
 use serde_json::{Value, json};
 
-const CLOUD: &str = "lab";
+pub(crate) const CLOUD: &str = "lab";
 
 /// The dummy driver, as the build of the server leaves it.
-fn component() -> Vec<u8> {
+pub(crate) fn component() -> Vec<u8> {
     let target =
         std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").into());
     let path = format!("{target}/drivers/wasm32-wasip2/driver/ostler_plugin_dummy.wasm");
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; build the server first: cargo build --release"))
 }
 
-async fn compute(config: &[(&str, &str)]) -> Arc<Compute> {
-    let store = Store::open("sqlite::memory:", &Options::default()).await.unwrap();
+pub(crate) async fn compute(config: &[(&str, &str)]) -> Arc<Compute> {
+    compute_on(Store::open("sqlite::memory:", &Options::default()).await.unwrap(), config).await
+}
+
+/// What a host finds that starts on this store.
+pub(crate) async fn compute_on(store: Store, config: &[(&str, &str)]) -> Arc<Compute> {
     let state = Arc::new(StoreState(store.clone()));
     let host = Arc::new(Host::new(Runtime::new(None).unwrap(), LoadPolicy::default(), state).unwrap());
     let mut settings = CloudSettings::new(CLOUD, "dummy");
@@ -29,6 +33,10 @@ async fn compute(config: &[(&str, &str)]) -> Arc<Compute> {
     let prepared = host.prepare("dummy", component(), Seal::Builtin, Strictness::AllOrNothing).await.unwrap();
     host.activate(prepared).await;
     Arc::new(Compute::new(host, store, None))
+}
+
+fn recovery(compute: &Arc<Compute>) -> crate::recovery::Recovery {
+    crate::recovery::Recovery::new(Arc::clone(compute), None, None)
 }
 
 fn spec(name: &str) -> NodeSpec {
@@ -82,9 +90,9 @@ async fn an_interrupted_creation_is_finished_or_undone() {
         if accepted {
             compute.cloud(CLOUD).unwrap().create_node("t-1", spec("a")).await.unwrap();
         }
-        assert_eq!(compute.recover_once().await.unwrap(), 0, "its lease still runs: the owner may be alive");
+        assert_eq!(recovery(&compute).once().await.unwrap(), 0, "its lease still runs: the owner may be alive");
         for ended in [1, 0] {
-            assert_eq!(compute.recover_at_start().await.unwrap(), ended, "{accepted} {resume}");
+            assert_eq!(recovery(&compute).at_start().await.unwrap(), ended, "{accepted} {resume}");
             assert_eq!(state(&compute, &operation).await, expected, "{accepted} {resume}");
             assert_eq!(names(&compute).await.len(), nodes, "{accepted} {resume}");
         }
@@ -103,7 +111,7 @@ async fn an_interrupted_destruction_takes_the_node_that_was_meant_and_no_other()
         };
         let operation =
             left_behind(&compute, OperationKind::DestroyNode, None, Some(&id), json!({"id": id, "token": meant})).await;
-        assert_eq!(compute.recover_at_start().await.unwrap(), 1);
+        assert_eq!(recovery(&compute).at_start().await.unwrap(), 1);
         assert_eq!(state(&compute, &operation).await, OperationState::Succeeded);
         assert_eq!(!names(&compute).await.is_empty(), stays, "{now:?} {meant:?}");
     }
@@ -194,7 +202,7 @@ async fn assignments_follow_the_nodes() {
 async fn who_may_not_does_not() {
     use crate::identity::{Role, Scheme};
     let compute = compute(&[]).await;
-    let user = Principal { user: "ann".into(), roles: vec![Role::User], scheme: Scheme::Basic };
+    let user = Principal::new("ann", vec![Role::User], Scheme::Basic);
     let nobody = Principal { roles: vec![], ..user.clone() };
     assert!(compute.nodes(&user, CLOUD).await.is_ok());
     assert!(matches!(compute.nodes(&nobody, CLOUD).await, Err(Error::Forbidden)));

@@ -57,12 +57,10 @@ impl Backoff {
         }
     }
 
-    /// The owner has shown up: the pairs of this account start anew as they are met.
-    pub(super) fn succeeded(&self, account: &str) {
-        for (key, _) in &self.failures {
-            if key.0.as_deref() == Some(account) {
-                self.failures.invalidate(&*key);
-            }
+    /// The owner has shown up at this address: his pair starts anew. What others try elsewhere goes on counting.
+    pub(super) fn succeeded(&self, account: &str, from: IpAddr) {
+        for key in keys(Some(account), from).filter(|key| key.0.is_some()) {
+            self.failures.invalidate(&key);
         }
     }
 }
@@ -99,6 +97,11 @@ mod tests {
         assert!(backoff.admit(Some("ann"), owner, now).is_ok(), "the owner elsewhere");
         assert!(backoff.admit(Some("bob"), thief, now).is_ok(), "another account");
         assert!(backoff.admit(Some("ann"), thief, now + wait).is_ok(), "after the pause");
+        backoff.succeeded("ann", owner);
+        backoff.failed(Some("ann"), thief, now);
+        assert!(backoff.admit(Some("ann"), thief, now).is_err(), "the owner's success elsewhere is not the thief's");
+        backoff.succeeded("ann", thief);
+        assert!(backoff.admit(Some("ann"), thief, now).is_ok(), "it was the owner after all");
         for i in 0..TRIES_ADDRESS {
             backoff.failed(Some(&format!("user{i}")), thief, now);
         }

@@ -1,16 +1,21 @@
-//! Who someone is: users and passwords, tokens, the local operator — all to one [`Principal`].
+//! Who someone is: users and passwords, tokens, client certificates, the local operator — all to one [`Principal`].
 
 mod backoff;
+mod issuers;
 mod password;
 mod policy;
+mod users;
 
-pub use policy::{Permission, ROLES, Role};
+pub use issuers::{Algorithm, ClientCredentials, Introspection, IssuerConfig, Trusted};
+pub use policy::{PERMISSIONS, Permission, ROLES, Role};
+pub use users::{Changes, Registration, TokenOrder, parse_roles};
 
 use crate::{Error, SECOND};
 use backoff::Backoff;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ostler_store::{NewToken, NewUser, Store, User};
+pub use ostler_ca::Role as CertificateRole;
+use ostler_store::{NewToken, Store, User};
 use password::Passwords;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
@@ -37,6 +42,37 @@ pub enum Scheme {
     Token,
     /// The token file of this host's data directory.
     Operator,
+    /// A client certificate of our authority.
+    Certificate {
+        /// What it was issued as.
+        role: CertificateRole,
+        /// The service that it was issued for, of a manager and an agent.
+        service: Option<i64>,
+    },
+}
+
+/// A user's identifiers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The store's.
+    pub id: String,
+    /// The number, which certificates carry.
+    pub number: i64,
+}
+
+/// A person as an issuer of tokens knows him; of local accounts the issuer is this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The issuer's identifier, a URL.
+    pub issuer: String,
+    /// The issuer's name for the person.
+    pub subject: String,
+    /// Where he belongs.
+    pub organisation: Option<String>,
+    /// His groups; none where the token says nothing of groups.
+    pub groups: Option<Vec<String>>,
+    /// What the token is good for (`offline_access`, …); none for whoever did not come with a token of an issuer.
+    pub scopes: Option<Vec<String>>,
 }
 
 /// Who asks.
@@ -48,17 +84,46 @@ pub struct Principal {
     pub roles: Vec<Role>,
     /// By which way he came in.
     pub scheme: Scheme,
+    /// The account, of whoever has one.
+    pub account: Option<Account>,
+    /// What a token is good for, where it is good for less than its user.
+    pub scopes: Option<Vec<Permission>>,
+    /// The person, as his token of an issuer has it.
+    pub person: Option<Person>,
 }
 
 impl Principal {
-    /// Nobody in particular, where the configuration says that nobody need say who he is.
-    pub fn open() -> Self {
-        Self { user: "anonymous".into(), roles: vec![Role::Agent], scheme: Scheme::Open }
+    /// Somebody without an account.
+    pub fn new(user: impl Into<String>, roles: Vec<Role>, scheme: Scheme) -> Self {
+        Self { user: user.into(), roles, scheme, account: None, scopes: None, person: None }
     }
 
-    /// An error where no role of this principal permits it.
+    /// Nobody in particular, where the configuration says that nobody need say who he is.
+    pub fn open() -> Self {
+        Self::new("anonymous", vec![Role::Agent], Scheme::Open)
+    }
+
+    /// The host itself, for what it does by itself.
+    pub(crate) fn host() -> Self {
+        Self::new("host", vec![Role::Admin], Scheme::Operator)
+    }
+
+    fn of(user: &User, scheme: Scheme) -> Self {
+        let roles = user.roles.iter().filter_map(|role| Role::parse(role)).collect();
+        let account = Some(Account { id: user.id.clone(), number: user.number });
+        Self { user: user.username.clone(), roles, scheme, account, scopes: None, person: None }
+    }
+
+    /// An error where no role of this principal permits it, or a token is not good for it.
     pub fn require(&self, permission: Permission) -> Result<(), Error> {
-        if self.roles.iter().any(|role| policy::permits(*role, permission)) { Ok(()) } else { Err(Error::Forbidden) }
+        let within = self.scopes.as_ref().is_none_or(|scopes| scopes.contains(&permission));
+        let permitted = within && self.roles.iter().any(|role| policy::permits(*role, permission));
+        if permitted { Ok(()) } else { Err(Error::Forbidden) }
+    }
+
+    /// The account. An error for those who have none.
+    pub fn account(&self) -> Result<&Account, Error> {
+        self.account.as_ref().ok_or(Error::Forbidden)
     }
 }
 
@@ -69,14 +134,18 @@ pub enum Credentials {
     Password(String, SecretString),
     /// A token.
     Token(SecretString),
+    /// A client certificate that TLS has verified, DER.
+    Certificate(Vec<u8>),
 }
 
 /// A new token. The secret is shown once.
 pub struct Issued {
+    /// By which it can be revoked.
+    pub id: String,
     /// What to show from now on.
     pub secret: SecretString,
     /// When it ends, microseconds since 1970, UTC.
-    pub expires_at: i64,
+    pub expires_at: Option<i64>,
 }
 
 /// Users, their passwords and tokens.
@@ -85,9 +154,11 @@ pub struct Identity {
     passwords: Passwords,
     backoff: Backoff,
     operator: SecretString,
-    /// Keyed digests of Basic credentials that were right a moment ago. The key lives as long as the process.
-    verified: moka::sync::Cache<[u8; 32], Principal>,
+    /// Keyed digests of Basic credentials that were right a moment ago, for the user as he was then. The key lives as long as the
+    /// process.
+    verified: moka::sync::Cache<[u8; 32], i64>,
     key: [u8; 32],
+    trust: Option<issuers::Trust>,
 }
 
 impl Identity {
@@ -102,6 +173,7 @@ impl Identity {
             operator: random_secret(),
             verified: moka::sync::Cache::builder().max_capacity(10_000).time_to_live(VERIFIED).build(),
             key,
+            trust: None,
         }
     }
 
@@ -114,54 +186,100 @@ impl Identity {
     pub async fn authenticate(&self, credentials: &Credentials, from: IpAddr) -> Result<Principal, Error> {
         match credentials {
             Credentials::Token(token) => self.by_token(token, from).await,
-            Credentials::Password(user, password) => self.by_password(user, password, from).await,
+            Credentials::Password(user, password) => {
+                let user = self.by_password(user, password, from).await?;
+                Ok(Principal::of(&user, Scheme::Basic))
+            }
+            Credentials::Certificate(der) => self.by_certificate(der).await,
         }
     }
 
-    async fn by_token(&self, token: &SecretString, from: IpAddr) -> Result<Principal, Error> {
-        let token = token.expose_secret();
+    async fn by_token(&self, shown: &SecretString, from: IpAddr) -> Result<Principal, Error> {
+        let token = shown.expose_secret();
         if bool::from(token.as_bytes().ct_eq(self.operator.expose_secret().as_bytes())) {
-            return Ok(Principal { user: "operator".into(), roles: vec![Role::Admin], scheme: Scheme::Operator });
+            return Ok(Principal::new("operator", vec![Role::Admin], Scheme::Operator));
         }
         self.backoff.admit(None, from, Instant::now())?;
         // What is looked up is a hash of a random secret: how long that takes tells nothing of it.
         let now = ostler_store::now();
-        match self.store.token_find(&token_hash(token), now).await? {
-            Some((token, user)) => {
+        // Ours have no dots, those that issuers sign have two.
+        let ours = if token.contains('.') { None } else { self.store.token_find(&token_hash(token), now).await? };
+        match (ours, &self.trust) {
+            (Some((token, user)), _) => {
                 self.store.token_touch(&token.id, now, 60 * SECOND).await?;
-                Ok(principal(&user, Scheme::Token))
+                let scopes = token.scopes.iter().filter_map(|scope| Permission::parse(scope)).collect();
+                let scopes = Some(scopes).filter(|_| !token.scopes.is_empty());
+                Ok(Principal { scopes, ..Principal::of(&user, Scheme::Token) })
             }
-            None => {
+            (None, Some(trust)) => self.by_issuer(trust, shown, from).await,
+            (None, None) => {
                 self.backoff.failed(None, from, Instant::now());
                 Err(Error::Unauthenticated)
             }
         }
     }
 
-    async fn by_password(&self, name: &str, password: &SecretString, from: IpAddr) -> Result<Principal, Error> {
-        if name.len() > LONGEST || password.expose_secret().len() > LONGEST {
+    /// The chain was verified by TLS. What decides is our own record of it: who has it, and whether it still counts.
+    async fn by_certificate(&self, der: &[u8]) -> Result<Principal, Error> {
+        let claims = ostler_ca::claims(der).map_err(|_| Error::Unauthenticated)?;
+        let Some((record, Some(user))) = self.store.certificate_find(&claims.serial).await? else {
+            return Err(Error::Unauthenticated);
+        };
+        let as_recorded = claims.role.is_some_and(|role| role.as_str() == record.role)
+            && claims.uid == Some(user.number)
+            && claims.service.unwrap_or_default() == record.locator.unwrap_or_default();
+        let (Some(role), true) = (claims.role, as_recorded) else { return Err(Error::Unauthenticated) };
+        if record.revoked_at.is_some() || record.not_after <= ostler_store::now() || !user.active {
+            return Err(Error::Unauthenticated);
+        }
+        let principal = Principal::of(&user, Scheme::Certificate { role, service: record.service_id });
+        // What a machine holds is good for that machine's work, never for what its owner may do.
+        Ok(match role {
+            CertificateRole::User => principal,
+            CertificateRole::Manager => Principal { roles: vec![Role::ServiceManager], ..principal },
+            CertificateRole::Agent | CertificateRole::Frontend => Principal { roles: Vec::new(), ..principal },
+        })
+    }
+
+    async fn by_password(&self, name: &str, password: &SecretString, from: IpAddr) -> Result<User, Error> {
+        if name.len() > LONGEST || password.expose_secret().len() > LONGEST || name.contains('\0') {
             return Err(Error::Unauthenticated);
         }
         let digest = self.keyed(name, password);
-        if let Some(principal) = self.verified.get(&digest) {
-            return Ok(principal);
+        if let Some(version) = self.verified.get(&digest)
+            && let Some(user) = self.store.user_by_name(name).await?
+            && (user.active, user.updated_at) == (true, version)
+        {
+            return Ok(user);
         }
         self.backoff.admit(Some(name), from, Instant::now())?;
         let user = self.store.user_by_name(name).await?;
         let hash = user.as_ref().filter(|user| user.active).and_then(|user| user.password_hash.clone());
-        let right = self.passwords.verify(password.clone(), hash).await?;
-        match user {
-            Some(user) if right => {
-                self.backoff.succeeded(name);
-                let principal = principal(&user, Scheme::Basic);
-                self.verified.insert(digest, principal.clone());
-                Ok(principal)
+        let verdict = self.passwords.verify(password.clone(), hash).await?;
+        let (Some(user), true) = (user, verdict.right) else {
+            self.backoff.failed(Some(name), from, Instant::now());
+            return Err(Error::Unauthenticated);
+        };
+        self.backoff.succeeded(name, from);
+        if verdict.outdated {
+            // The password is right, whatever becomes of this; the next time is another chance.
+            if let Err(error) = self.rehash(&user, password).await {
+                tracing::debug!(user = user.username, %error, "a password could not be hashed anew");
             }
-            _ => {
-                self.backoff.failed(Some(name), from, Instant::now());
-                Err(Error::Unauthenticated)
-            }
+        } else {
+            self.verified.insert(digest, user.updated_at);
         }
+        Ok(user)
+    }
+
+    /// The parameters have risen since the hash was made, and this is the moment when the password is known.
+    async fn rehash(&self, user: &User, password: &SecretString) -> Result<(), Error> {
+        let Some(old) = &user.password_hash else { return Ok(()) };
+        let new = self.passwords.hash(password.clone()).await?;
+        if self.store.user_rehash(&user.id, old, &new).await? {
+            tracing::info!(user = user.username, "a password was hashed anew, with the present parameters");
+        }
+        Ok(())
     }
 
     /// Tells credentials apart without keeping them, even for somebody who reads this process's memory later.
@@ -174,23 +292,36 @@ impl Identity {
         hasher.finalize().into()
     }
 
+    /// The user who shows this password.
+    pub async fn check_password(&self, name: &str, password: &SecretString, from: IpAddr) -> Result<User, Error> {
+        self.by_password(name, password, from).await
+    }
+
     /// A new token for whoever shows this password.
     pub async fn log_in(&self, name: &str, password: &SecretString, from: IpAddr) -> Result<Issued, Error> {
-        self.by_password(name, password, from).await?;
-        let Some(user) = self.store.user_by_name(name).await? else { return Err(Error::Unauthenticated) };
+        let user = self.by_password(name, password, from).await?;
+        self.issue_token(&user.id, "login", &[], Some(TOKEN_LIFE)).await
+    }
+
+    async fn issue_token(
+        &self,
+        user_id: &str,
+        label: &str,
+        scopes: &[Permission],
+        life: Option<Duration>,
+    ) -> Result<Issued, Error> {
         let secret = random_secret();
-        let life = i64::try_from(TOKEN_LIFE.as_micros()).unwrap_or(i64::MAX);
-        let expires_at = ostler_store::now().saturating_add(life);
-        self.store
-            .token_create(&NewToken {
-                user_id: user.id,
-                hash: token_hash(secret.expose_secret()),
-                label: "login".into(),
-                scopes: Vec::new(),
-                expires_at: Some(expires_at),
-            })
-            .await?;
-        Ok(Issued { secret, expires_at })
+        let life = life.map(|life| i64::try_from(life.as_micros()).unwrap_or(i64::MAX));
+        let expires_at = life.map(|life| ostler_store::now().saturating_add(life));
+        let token = NewToken {
+            user_id: user_id.to_owned(),
+            hash: token_hash(secret.expose_secret()),
+            label: label.to_owned(),
+            scopes: scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            expires_at,
+        };
+        let id = self.store.token_create(&token).await?.id;
+        Ok(Issued { id, secret, expires_at })
     }
 
     /// Makes sure that there is an administrator: with this password, or with a new one, which is returned then.
@@ -205,41 +336,25 @@ impl Identity {
                 (made.clone(), Some(made))
             }
         };
-        match self.add_user("admin", &password, &[Role::Admin]).await {
+        let admin = Registration { password: password.clone(), ..Registration::named("admin") };
+        match self.create(&admin, &[Role::Admin], 0).await {
             Ok(_) => Ok(made),
             // Another host on the same store was faster.
-            Err(Error::Store(ostler_store::Error::Exists(_))) => Ok(None),
+            Err(Error::Taken(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
-
-    /// Adds a user.
-    pub async fn add_user(&self, name: &str, password: &SecretString, roles: &[Role]) -> Result<User, Error> {
-        if name.is_empty() || name.len() > 128 || name.contains([':', '\0']) || name.chars().any(char::is_control) {
-            return Err(Error::Invalid("a user name has 1 to 128 bytes, no colon and no control characters".into()));
-        }
-        if password.expose_secret().len() > LONGEST {
-            return Err(Error::Invalid(format!("a password has at most {LONGEST} bytes")));
-        }
-        let hash = self.passwords.hash(password.clone()).await?;
-        let new = NewUser {
-            username: name.to_owned(),
-            password_hash: Some(hash),
-            email: None,
-            active: true,
-            roles: roles.iter().map(|role| role.as_str().to_owned()).collect(),
-        };
-        Ok(self.store.user_create(&new).await?)
-    }
 }
 
-fn principal(user: &User, scheme: Scheme) -> Principal {
-    let roles = user.roles.iter().filter_map(|role| Role::parse(role)).collect();
-    Principal { user: user.username.clone(), roles, scheme }
+/// Role, user's number and service of a certificate of ours, where it says all of them. For the look at a peer whose chain was
+/// verified.
+pub fn certificate_claims(der: &[u8]) -> Option<(CertificateRole, i64, i64)> {
+    let claims = ostler_ca::claims(der).ok()?;
+    Some((claims.role?, claims.uid?, claims.service?))
 }
 
 /// 256 random bits, in URL-safe characters.
-fn random_secret() -> SecretString {
+pub(crate) fn random_secret() -> SecretString {
     let mut bytes = [0; 32];
     rand::rng().fill_bytes(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes).into()

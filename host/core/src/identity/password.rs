@@ -6,6 +6,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Each takes 19 MiB and some 20 ms of a core.
@@ -15,13 +16,27 @@ const AT_ONCE: usize = 2;
 /// the result is not looked at.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$b3N0bGVyLWRlY295LXNhbHQ$1Zh7vbyvSuWzxzYKTAN/U1khfpdpWymPVRWEnCr8L4c";
 
+/// More than so many that wait are sent away: memory and patience are bounded.
+const WAITING: usize = 64;
+/// When to come again.
+const PAUSE: Duration = Duration::from_secs(1);
+
 pub(super) struct Passwords {
     permits: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+}
+
+/// What came of comparing a password.
+pub(super) struct Verdict {
+    /// Whether it is the right one.
+    pub(super) right: bool,
+    /// Whether the hash was made with other parameters than those of today.
+    pub(super) outdated: bool,
 }
 
 impl Passwords {
     pub(super) fn new() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), queue: Arc::new(Semaphore::new(WAITING)) }
     }
 
     pub(super) async fn hash(&self, password: SecretString) -> Result<String, Error> {
@@ -29,20 +44,28 @@ impl Passwords {
     }
 
     /// Whether the password belongs to the hash; never where there is none.
-    pub(super) async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<bool, Error> {
+    pub(super) async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
         self.work(move || {
             let exists = stored.is_some();
-            let Ok(stored) = PasswordHash::new(stored.as_deref().unwrap_or(DECOY)) else { return false };
-            Argon2::default().verify_password(password.expose_secret().as_bytes(), &stored).is_ok() && exists
+            let Ok(stored) = PasswordHash::new(stored.as_deref().unwrap_or(DECOY)) else {
+                return Verdict { right: false, outdated: false };
+            };
+            let right = Argon2::default().verify_password(password.expose_secret().as_bytes(), &stored).is_ok() && exists;
+            let today = PasswordHash::new(DECOY);
+            let outdated = today.is_ok_and(|today| {
+                (today.algorithm, today.version, &today.params) != (stored.algorithm, stored.version, &stored.params)
+            });
+            Verdict { right, outdated }
         })
         .await
     }
 
     async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let place = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| Error::Throttled(PAUSE))?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::Stopping)?;
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
-            drop(permit);
+            drop((permit, place));
             result
         });
         task.await.map_err(|_| Error::Stopping)
@@ -60,6 +83,20 @@ fn hash(password: &str) -> Result<String, Error> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn old_parameters_are_noticed() {
+        let passwords = Passwords::new();
+        let weak = argon2::Params::new(8 * 1024, 1, 1, None).unwrap();
+        let weak =
+            Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, weak).hash_password(b"x").unwrap().to_string();
+        for (stored, password, right, outdated) in
+            [(weak, "x", true, true), (hash("x").unwrap(), "x", true, false), (hash("x").unwrap(), "y", false, false)]
+        {
+            let verdict = passwords.verify(password.into(), Some(stored)).await.unwrap();
+            assert_eq!((verdict.right, verdict.outdated), (right, outdated));
+        }
+    }
 
     /// Else users that do not exist could be told by the time that it takes to say so.
     #[test]

@@ -11,10 +11,17 @@ pub enum Role {
     User,
     /// Scrapes metrics.
     Monitor,
+    /// Has services of his own, and pays for them. Whoever registers himself is one.
+    Customer,
+    /// Handles the deployments of all whom an issuer of tokens vouches for, or of those of his organisation. The issuer says who
+    /// is one: its configuration names a group.
+    Supervisor,
+    /// The manager of one service. Nobody is given this role: a manager's certificate is.
+    ServiceManager,
 }
 
-/// All roles.
-pub const ROLES: [Role; 4] = [Role::Admin, Role::Agent, Role::User, Role::Monitor];
+/// All roles that users can have.
+pub const ROLES: [Role; 5] = [Role::Admin, Role::Agent, Role::User, Role::Monitor, Role::Customer];
 
 impl Role {
     /// As the store and the configuration spell it.
@@ -24,10 +31,13 @@ impl Role {
             Self::Agent => "agent",
             Self::User => "user",
             Self::Monitor => "monitor",
+            Self::Customer => "customer",
+            Self::Supervisor => "supervisor",
+            Self::ServiceManager => "service-manager",
         }
     }
 
-    /// The role of this name.
+    /// The role of this name, if users can have it.
     pub fn parse(name: &str) -> Option<Self> {
         ROLES.into_iter().find(|role| role.as_str() == name)
     }
@@ -46,16 +56,94 @@ pub enum Permission {
     ChangeDrivers,
     /// Read metrics.
     ReadMetrics,
+    /// Have applications and services of one's own, and see one's own credit.
+    UseServices,
+    /// Act for the service whose manager one is: pay, enrol agents, order nodes.
+    ManageService,
+    /// Have deployments of one's own.
+    UseDeployments,
+    /// See operations of several steps, whoever began them.
+    ReadWork,
+    /// Try them at once, turn them round, give them up.
+    ChangeWork,
+    /// Tell of new files, for which schedules make deployments.
+    SubmitDataEvents,
+    /// See users, their credit, tokens and certificates.
+    ReadUsers,
+    /// Add, change and disable users; grant credit; create and revoke tokens and certificates.
+    ChangeUsers,
+}
+
+/// All permissions.
+pub const PERMISSIONS: [Permission; 13] = [
+    Permission::ReadCompute,
+    Permission::ChangeCompute,
+    Permission::ReadDrivers,
+    Permission::ChangeDrivers,
+    Permission::ReadMetrics,
+    Permission::UseServices,
+    Permission::ManageService,
+    Permission::UseDeployments,
+    Permission::ReadWork,
+    Permission::ChangeWork,
+    Permission::SubmitDataEvents,
+    Permission::ReadUsers,
+    Permission::ChangeUsers,
+];
+
+impl Permission {
+    /// As a token's scopes spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadCompute => "compute.read",
+            Self::ChangeCompute => "compute.change",
+            Self::ReadDrivers => "drivers.read",
+            Self::ChangeDrivers => "drivers.change",
+            Self::ReadMetrics => "metrics.read",
+            Self::UseServices => "services.use",
+            Self::ManageService => "services.manage",
+            Self::UseDeployments => "deployments.use",
+            Self::ReadWork => "work.read",
+            Self::ChangeWork => "work.change",
+            Self::SubmitDataEvents => "data-events.submit",
+            Self::ReadUsers => "users.read",
+            Self::ChangeUsers => "users.change",
+        }
+    }
+
+    /// The permission of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        PERMISSIONS.into_iter().find(|permission| permission.as_str() == name)
+    }
 }
 
 /// Whether this role permits it.
 pub(super) fn permits(role: Role, permission: Permission) -> bool {
-    use Permission::{ChangeCompute, ChangeDrivers, ReadCompute, ReadDrivers, ReadMetrics};
+    use Permission::{
+        ChangeCompute, ChangeDrivers, ChangeUsers, ChangeWork, ManageService, ReadCompute, ReadDrivers, ReadMetrics, ReadUsers,
+        ReadWork, SubmitDataEvents, UseDeployments, UseServices,
+    };
     let permitted: &[Permission] = match role {
-        Role::Admin => &[ReadCompute, ChangeCompute, ReadDrivers, ChangeDrivers, ReadMetrics],
-        Role::Agent => &[ReadCompute, ChangeCompute],
+        Role::Admin => &[
+            ReadCompute,
+            ChangeCompute,
+            ReadDrivers,
+            ChangeDrivers,
+            ReadMetrics,
+            UseServices,
+            UseDeployments,
+            ReadWork,
+            ChangeWork,
+            SubmitDataEvents,
+            ReadUsers,
+            ChangeUsers,
+        ],
+        Role::Agent => &[ReadCompute, ChangeCompute, UseServices, UseDeployments],
         Role::User => &[ReadCompute],
         Role::Monitor => &[ReadMetrics],
+        Role::Customer => &[UseServices, UseDeployments],
+        Role::Supervisor => &[UseDeployments],
+        Role::ServiceManager => &[ManageService],
     };
     permitted.contains(&permission)
 }

@@ -14,11 +14,17 @@ fn basic(user: &str, password: &str) -> Credentials {
     Credentials::Password(user.into(), password.into())
 }
 
+/// A user whose password is `right horse`.
+async fn add(identity: &Identity, name: &str, roles: &[Role]) -> User {
+    let new = Registration { password: "right horse".into(), ..Registration::named(name) };
+    identity.add_user(&Principal::host(), &new, roles, 0).await.unwrap()
+}
+
 #[tokio::test]
 async fn credentials() {
     let identity = identity().await;
-    identity.add_user("ann", &"right horse".into(), &[Role::Agent]).await.unwrap();
-    let off = identity.add_user("off", &"right horse".into(), &[Role::Agent]).await.unwrap();
+    add(&identity, "ann", &[Role::Agent]).await;
+    let off = add(&identity, "off", &[Role::Agent]).await;
     identity.store.user_set_active(&off.id, false).await.unwrap();
     let token = identity.log_in("ann", &"right horse".into(), here()).await.unwrap().secret;
     let operator = identity.operator_token().clone();
@@ -30,10 +36,12 @@ async fn credentials() {
         (basic("nobody", "right horse"), None),
         (basic("off", "right horse"), None),
         (basic("ann", ""), None),
+        (basic("a\0", "right horse"), None),
         (Credentials::Token(token), Some(("ann", Scheme::Token))),
         (Credentials::Token("guess".into()), None),
         (Credentials::Token("".into()), None),
         (Credentials::Token(operator), Some(("operator", Scheme::Operator))),
+        (Credentials::Certificate(b"no certificate".to_vec()), None),
     ] {
         let result = identity.authenticate(&credentials, here()).await;
         match expected {
@@ -56,20 +64,105 @@ async fn the_first_administrator_is_made_once() {
     assert!(identity.authenticate(&basic("admin", "other"), here()).await.is_err());
 }
 
+#[tokio::test]
+async fn who_is_changed_is_so_with_the_next_request() {
+    let (identity, admin) = (identity().await, Principal::host());
+    add(&identity, "ann", &[Role::Agent]).await;
+    let token = identity.log_in("ann", &"right horse".into(), here()).await.unwrap().secret;
+    let (old, new, token) = (basic("ann", "right horse"), basic("ann", "new horse"), Credentials::Token(token));
+    assert!(identity.authenticate(&old, here()).await.is_ok());
+
+    let changes = Changes { password: Some("new horse".into()), ..Changes::default() };
+    identity.change_user(&admin, "ann", &changes).await.unwrap();
+    assert!(matches!(identity.authenticate(&old, here()).await, Err(Error::Unauthenticated)));
+    assert!(identity.authenticate(&new, here()).await.is_ok());
+
+    let changes = Changes { roles: Some(vec![Role::Monitor]), ..Changes::default() };
+    identity.change_user(&admin, "ann", &changes).await.unwrap();
+    for credentials in [&new, &token] {
+        let principal = identity.authenticate(credentials, here()).await.unwrap();
+        assert_eq!(principal.roles, [Role::Monitor]);
+    }
+
+    let changes = Changes { active: Some(false), ..Changes::default() };
+    identity.change_user(&admin, "ann", &changes).await.unwrap();
+    for credentials in [&new, &token] {
+        assert!(matches!(identity.authenticate(credentials, here()).await, Err(Error::Unauthenticated)));
+    }
+    let unknown = identity.change_user(&admin, "bob", &changes).await;
+    assert!(matches!(unknown, Err(Error::NoUser(_))), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_its_scopes_until_it_is_revoked() {
+    let (identity, admin) = (identity().await, Principal::host());
+    add(&identity, "ann", &[Role::Agent]).await;
+    let order = TokenOrder { label: "ci".into(), scopes: vec![Permission::ReadCompute], life: None };
+    let token = identity.create_token(&admin, "ann", &order).await.unwrap();
+    assert_eq!(token.expires_at, None);
+    let shown = Credentials::Token(token.secret);
+    let principal = identity.authenticate(&shown, here()).await.unwrap();
+    assert!(principal.require(Permission::ReadCompute).is_ok());
+    assert!(principal.require(Permission::ChangeCompute).is_err(), "its user may, the token not");
+    assert!(identity.create_token(&principal, "ann", &order).await.is_err(), "no tokens by tokens");
+    assert!(identity.revoke_token(&admin, &token.id).await.unwrap());
+    assert!(!identity.revoke_token(&admin, &token.id).await.unwrap());
+    assert!(matches!(identity.authenticate(&shown, here()).await, Err(Error::Unauthenticated)));
+}
+
+#[tokio::test]
+async fn names_and_addresses_have_one_owner() {
+    let (identity, admin) = (identity().await, Principal::host());
+    let with = |name: &str, email: Option<&str>| Registration { email: email.map(str::to_owned), ..Registration::named(name) };
+    identity.add_user(&admin, &with("ann", Some("ann@example.org")), &[], 7).await.unwrap();
+    for (name, email) in [("ann", None), ("bob", Some("Ann@Example.org"))] {
+        let taken = identity.add_user(&admin, &with(name, email), &[], 0).await;
+        assert!(matches!(taken, Err(Error::Taken(_))), "{taken:?}");
+    }
+    for (name, email) in
+        [("", None), ("a:b", None), ("a\0", None), ("bob", Some("@")), ("bob", Some("bob")), ("bob", Some("b b@c"))]
+    {
+        let refused = identity.add_user(&admin, &with(name, email), &[], 0).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{name:?} {email:?}: {refused:?}");
+    }
+    let nobody = Principal::new("x", vec![Role::Agent], Scheme::Basic);
+    assert!(matches!(identity.add_user(&nobody, &with("bob", None), &[], 0).await, Err(Error::Forbidden)));
+}
+
 #[test]
 fn roles_permit_what_the_table_says() {
     use Permission::*;
+    let most = [
+        ReadCompute,
+        ChangeCompute,
+        ReadDrivers,
+        ChangeDrivers,
+        ReadMetrics,
+        UseServices,
+        UseDeployments,
+        ReadWork,
+        ChangeWork,
+        SubmitDataEvents,
+        ReadUsers,
+        ChangeUsers,
+    ];
     for (role, permitted) in [
-        (Role::Admin, &[ReadCompute, ChangeCompute, ReadDrivers, ChangeDrivers, ReadMetrics][..]),
-        (Role::Agent, &[ReadCompute, ChangeCompute]),
+        (Role::Admin, &most[..]),
+        (Role::Agent, &[ReadCompute, ChangeCompute, UseServices, UseDeployments]),
         (Role::User, &[ReadCompute]),
         (Role::Monitor, &[ReadMetrics]),
+        (Role::Customer, &[UseServices, UseDeployments]),
+        (Role::Supervisor, &[UseDeployments]),
+        (Role::ServiceManager, &[ManageService]),
     ] {
-        let principal = Principal { user: "x".into(), roles: vec![role], scheme: Scheme::Basic };
-        for permission in [ReadCompute, ChangeCompute, ReadDrivers, ChangeDrivers, ReadMetrics] {
+        let principal = Principal::new("x", vec![role], Scheme::Basic);
+        for permission in PERMISSIONS {
             assert_eq!(principal.require(permission).is_ok(), permitted.contains(&permission), "{role:?} {permission:?}");
         }
     }
-    let nobody = Principal { user: "x".into(), roles: vec![], scheme: Scheme::Basic };
-    assert!(nobody.require(ReadCompute).is_err(), "default deny");
+    let nobody = Principal::new("x", vec![], Scheme::Basic);
+    assert!(PERMISSIONS.into_iter().all(|permission| nobody.require(permission).is_err()), "default deny");
+    for role in [Role::ServiceManager, Role::Supervisor] {
+        assert_eq!(Role::parse(role.as_str()), None, "no user is one");
+    }
 }

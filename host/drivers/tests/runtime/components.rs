@@ -35,8 +35,7 @@ fn built(package: &str, source: &str) -> Vec<u8> {
         return std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
     static BUILT: OnceLock<()> = OnceLock::new();
-    let directory = repository().join("target/drivers/wasm32-wasip2/driver");
-    let path = directory.join(file);
+    let path = target().join("wasm32-wasip2/driver").join(file);
     let inputs = [source, "sdk/rust/src", "wit", "Cargo.lock"].map(|input| newest(&repository().join(input)));
     if inputs.iter().any(|input| *input > newest(&path)) {
         BUILT.get_or_init(build);
@@ -44,17 +43,22 @@ fn built(package: &str, source: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// Where drivers are built.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from).join("drivers")
+}
+
 fn build() {
     let mut cargo = Command::new(env!("CARGO"));
     // Flags for the build around us are not meant for this one.
-    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR"] {
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WORKSPACE_WRAPPER"] {
         cargo.env_remove(name);
     }
     cargo.current_dir(repository()).args(["build", "--locked", "--profile", "driver", "--target", "wasm32-wasip2"]);
     for package in ["ostler-plugin-dummy", "ostler-test-driver-probe", "ostler-test-driver-intruder"] {
         cargo.args(["--package", package]);
     }
-    let status = cargo.args(["--target-dir", "target/drivers"]).status().expect("cargo can be started");
+    let status = cargo.arg("--target-dir").arg(target()).status().expect("cargo can be started");
     assert!(status.success(), "the drivers could not be built");
 }
 

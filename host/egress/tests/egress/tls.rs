@@ -1,6 +1,7 @@
 //! TLS: trust, identity, HTTP/2.
 
 use std::io::ErrorKind;
+use std::sync::{Arc, Mutex};
 
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
@@ -50,6 +51,32 @@ async fn trust() {
     let misnamed = serve(ca.server("elsewhere.example", None, &[])).await;
     let result = ask(&misnamed, trusting(&ca, true)).await;
     assert!(matches!(result, Err(Error::Tls { certificate: true, .. })), "{result:?}");
+}
+
+/// Where a server is known by its certificate and not by its name, the authority still decides, and nothing else is let through.
+#[tokio::test]
+async fn a_look_at_the_certificate_in_place_of_the_name() {
+    let (ca, other) = (Authority::new(), Authority::new());
+    for (authority, name, means_it, accepted, looks) in
+        [(&ca, "elsewhere.example", true, true, 1), (&ca, NAME, false, false, 1), (&other, NAME, true, false, 0)]
+    {
+        let server = serve(authority.server(name, None, &["http/1.1"])).await;
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        let look = move |leaf: &[u8]| {
+            kept.lock().unwrap().push(leaf.to_vec());
+            means_it
+        };
+        let result = ask(&server, ClientConfig { peer: Some(Arc::new(look)), ..trusting(&ca, true) }).await;
+        if accepted {
+            assert!(result.unwrap().starts_with("h1 0 "));
+        } else {
+            assert!(matches!(result, Err(Error::Tls { certificate: true, .. })), "{name}: {result:?}");
+        }
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), looks, "{name}: only what the authority vouches for is looked at");
+        assert!(seen.iter().all(|leaf| leaf.windows(name.len()).any(|part| part == name.as_bytes())));
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,135 @@
+//! Places at which a test can have the process die or a call fail, as a crash or a provider would: around each step of each
+//! operation.
+//!
+//! `OSTLER_FAULT=PLACE:KIND` strikes when the process first comes to that place, `PLACE:KIND:N` when it comes there the first N
+//! times. A place is `WORKFLOW.STEP.act` or `WORKFLOW.STEP.undo`, as in `start-service.make-node.act`. Whoever can set a process's
+//! environment can end it anyway.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The variable that names place and kind. Several are separated by commas.
+pub const VARIABLE: &str = "OSTLER_FAULT";
+
+/// How a place goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The step is refused for good, and nothing happened.
+    Refused,
+    /// The answer is an error, and nothing happened.
+    ErrorBefore,
+    /// The answer is an error, and yet it happened.
+    ErrorAfter,
+    /// The process dies once the intent is written down, before anything happens.
+    CrashBefore,
+    /// The process dies once it happened, before that is written down.
+    CrashAfter,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Refused, Self::ErrorBefore, Self::ErrorAfter, Self::CrashBefore, Self::CrashAfter];
+
+    /// Its name in the variable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::ErrorBefore => "error-before",
+            Self::ErrorAfter => "error-after",
+            Self::CrashBefore => "crash-before",
+            Self::CrashAfter => "crash-after",
+        }
+    }
+}
+
+/// Faults that are to strike, each with how often it still does.
+#[derive(Debug, Default)]
+pub(crate) struct Plot(HashMap<(String, Fault), AtomicU32>);
+
+impl Plot {
+    /// From the variable's text. What cannot be read is left out.
+    pub(crate) fn read(text: &str) -> Self {
+        let entry = |entry: &str| {
+            let mut parts = entry.split(':');
+            let (place, kind) = (parts.next()?, parts.next()?);
+            let kind = Fault::ALL.into_iter().find(|fault| fault.as_str() == kind)?;
+            let times = parts.next().map_or(Some(1), |times| times.parse().ok())?;
+            Some(((place.to_owned(), kind), AtomicU32::new(times)))
+        };
+        Self(text.split(',').filter_map(entry).collect())
+    }
+
+    /// Whether this one strikes here now.
+    fn strikes(&self, place: &str, fault: Fault) -> bool {
+        let Some(left) = self.0.get(&(place.to_owned(), fault)) else { return false };
+        left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+/// What a test wants to go wrong, and how its process dies.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    plot: Plot,
+    /// Told instead of dying, where the process is to live on.
+    told: Option<tokio::sync::mpsc::UnboundedSender<()>>,
+}
+
+impl Faults {
+    /// As the environment says; none in all but tests.
+    pub(crate) fn from_environment() -> Option<Self> {
+        let text = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty())?;
+        tracing::warn!(faults = text, "a test has this process fail");
+        Some(Self { plot: Plot::read(&text), told: None })
+    }
+
+    /// For a test in this process: `told` hears of a crash, and what has crashed never comes back.
+    #[cfg(test)]
+    pub(crate) fn told(text: &str, told: tokio::sync::mpsc::UnboundedSender<()>) -> Self {
+        Self { plot: Plot::read(text), told: Some(told) }
+    }
+
+    /// Before the effect of a step: what happens in its place.
+    pub(crate) async fn before(&self, place: &str) -> Option<Fault> {
+        if self.plot.strikes(place, Fault::CrashBefore) {
+            self.die().await;
+        }
+        [Fault::Refused, Fault::ErrorBefore].into_iter().find(|fault| self.plot.strikes(place, *fault))
+    }
+
+    /// After the effect of a step: whether it looks like an error.
+    pub(crate) async fn after(&self, place: &str) -> bool {
+        if self.plot.strikes(place, Fault::CrashAfter) {
+            self.die().await;
+        }
+        self.plot.strikes(place, Fault::ErrorAfter)
+    }
+
+    /// At once, as by `kill -9`.
+    async fn die(&self) {
+        match &self.told {
+            Some(told) => {
+                let _ = told.send(());
+                std::future::pending::<()>().await;
+            }
+            None => {
+                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plot_strikes_as_often_as_it_says() {
+        let plot = Plot::read("a.b.act:refused,a.b.act:error-after:2,a.c.undo:crash-after:0,nonsense,x:y,x:refused:z");
+        assert_eq!(plot.0.len(), 3);
+        let strikes = |place: &str, fault| plot.strikes(place, fault);
+        assert!(!strikes("a.b.undo", Fault::Refused) && !strikes("a.b.act", Fault::ErrorBefore));
+        assert_eq!([strikes("a.b.act", Fault::Refused), strikes("a.b.act", Fault::Refused)], [true, false]);
+        assert_eq!([0; 3].map(|_| strikes("a.b.act", Fault::ErrorAfter)), [true, true, false]);
+        assert!(!strikes("a.c.undo", Fault::CrashAfter));
+    }
+}

@@ -1,0 +1,290 @@
+//! Operations of several steps that survive what may happen: each step is written down before it is done and after it, and what
+//! does not succeed is undone.
+//!
+//! A [`Workflow`] says what its steps do and what follows them; [`course`] decides what is next; [`Scheduler`] carries it out,
+//! keeps the lease, and takes up what a crash or a dead host has left behind.
+
+mod course;
+mod drive;
+pub mod fault;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use course::{Outcome, Plan, Policy};
+pub(crate) use drive::why;
+
+use crate::compute::Compute;
+use crate::identity::{Permission, Principal};
+use crate::{Error, SECOND};
+use async_trait::async_trait;
+use drive::Handle;
+use ostler_store::{Operation, OperationKind, OperationState, Request, Store, Work, WorkFilter};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a lease is without being renewed.
+pub(crate) const LEASE: i64 = 60 * SECOND;
+/// Bytes of the longest identifier that is looked for.
+const LONGEST_ID: usize = 64;
+/// How often leases are renewed.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// What came of a try of a step.
+#[derive(Clone, Debug)]
+pub(crate) struct Try {
+    pub(crate) outcome: Outcome,
+    /// What is to be remembered of it; none leaves what is remembered.
+    pub(crate) output: Option<Value>,
+    /// Why it failed.
+    pub(crate) error: Option<Value>,
+}
+
+impl Try {
+    /// It had its effect.
+    pub(crate) fn done(output: Value) -> Self {
+        Self { outcome: Outcome::Done, output: Some(output), error: None }
+    }
+
+    /// It is under way: look again after this time.
+    pub(crate) fn wait(pause: Duration) -> Self {
+        let pause = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
+        Self { outcome: Outcome::Wait(pause), output: None, error: None }
+    }
+
+    /// It will not go better.
+    pub(crate) fn failed(error: &Error) -> Self {
+        Self { outcome: Outcome::Failed, output: None, error: Some(crate::compute::failure(error)) }
+    }
+
+    /// It may go better another time.
+    pub(crate) fn again(error: &Error) -> Self {
+        let after = match error {
+            Error::Cloud(error) => error.retry_after.map(|after| i64::try_from(after.as_micros()).unwrap_or(i64::MAX)),
+            _ => None,
+        };
+        Self { outcome: Outcome::Retry(after), output: None, error: Some(crate::compute::failure(error)) }
+    }
+}
+
+/// What the steps of one kind of operation do.
+#[async_trait]
+pub(crate) trait Workflow: Send + Sync {
+    /// The kinds of its steps, for tests that strike at each.
+    #[cfg(test)]
+    fn kinds(&self) -> &'static [&'static str];
+
+    /// How often, and how long after each other, its steps are tried.
+    fn policy(&self) -> Policy {
+        Policy::default()
+    }
+
+    /// Whether one that a crash has interrupted goes on. One that does not is undone.
+    fn resumes(&self, _work: &Work) -> bool {
+        true
+    }
+
+    /// Tries a step. May be repeated after a crash, though the effect is there already: it must not be there twice.
+    async fn act(&self, work: &Work, position: usize) -> Try;
+
+    /// Undoes a step, whatever it has brought about. May be repeated, too.
+    async fn undo(&self, work: &Work, position: usize) -> Try;
+
+    /// What follows, where nothing is left to be done. Depends on the record alone.
+    fn plan(&self, work: &Work) -> Plan;
+
+    /// Something is tried again and again from now on.
+    async fn stuck(&self, _work: &Work) {}
+
+    /// What the operation came to, for its record.
+    fn output(&self, _work: &Work) -> Value {
+        json!({})
+    }
+}
+
+/// Carries out operations of several steps.
+pub struct Scheduler {
+    store: Store,
+    owner: String,
+    workflows: OnceLock<HashMap<OperationKind, Arc<dyn Workflow>>>,
+    running: Mutex<HashMap<String, Arc<Handle>>>,
+    tasks: TaskTracker,
+    /// Nothing is begun any more.
+    stopping: CancellationToken,
+    faults: Option<Arc<fault::Faults>>,
+    #[cfg(test)]
+    handles: Mutex<Vec<tokio::task::AbortHandle>>,
+}
+
+impl Scheduler {
+    /// What carries out the operations of this host.
+    pub fn of(compute: &Compute) -> Self {
+        Self::new(compute.store().clone(), compute.owner().to_owned())
+    }
+
+    /// For a store; `owner` tells this run of this host from all others.
+    pub(crate) fn new(store: Store, owner: String) -> Self {
+        let (stopping, faults) = (CancellationToken::new(), fault::Faults::from_environment().map(Arc::new));
+        Self {
+            store,
+            owner,
+            workflows: OnceLock::new(),
+            running: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stopping,
+            faults,
+            #[cfg(test)]
+            handles: Mutex::default(),
+        }
+    }
+
+    /// With faults of a test.
+    #[cfg(test)]
+    pub(crate) fn with_faults(self, faults: fault::Faults) -> Self {
+        Self { faults: Some(Arc::new(faults)), ..self }
+    }
+
+    /// Which workflow an operation of a kind has. Once, before anything runs.
+    pub(crate) fn install(&self, workflows: HashMap<OperationKind, Arc<dyn Workflow>>) {
+        if self.workflows.set(workflows).is_err() {
+            tracing::error!("workflows are installed twice");
+        }
+    }
+
+    /// The workflow of a kind of operation.
+    pub(crate) fn workflow(&self, kind: OperationKind) -> Option<&Arc<dyn Workflow>> {
+        self.workflows.get()?.get(&kind)
+    }
+
+    /// Whether operations of this kind are carried out here.
+    pub(crate) fn has(&self, kind: OperationKind) -> bool {
+        self.workflow(kind).is_some()
+    }
+
+    /// Who holds the leases of what runs here.
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The end of a lease, from now.
+    pub(crate) fn lease_end() -> i64 {
+        ostler_store::now().saturating_add(LEASE)
+    }
+
+    /// Begins to carry out an operation whose lease is ours.
+    pub(crate) fn start(self: &Arc<Self>, work: Work) -> Result<tokio::task::JoinHandle<Result<Work, Error>>, Error> {
+        let kind = work.operation.kind;
+        let workflow = self.workflow(kind).cloned();
+        let workflow = workflow.ok_or_else(|| Error::Invalid(format!("nobody takes up `{}`", kind.as_str())))?;
+        let handle = Arc::new(Handle::default());
+        let this = Arc::clone(self);
+        let id = work.operation.id.clone();
+        if self.running.lock().insert(id.clone(), Arc::clone(&handle)).is_some() {
+            tracing::error!(operation = %id, "an operation is carried out twice");
+        }
+        let task = self.tasks.spawn(async move {
+            let result =
+                drive::drive(&this.store, &this.owner, &workflow, work, &handle, &this.stopping, this.faults.as_ref()).await;
+            this.running.lock().remove(&id);
+            result
+        });
+        #[cfg(test)]
+        self.handles.lock().push(task.abort_handle());
+        Ok(task)
+    }
+
+    /// Takes up an operation that a crash or a dead host left behind, and whose lease is ours by now. It goes on by itself.
+    pub(crate) async fn take_up(self: &Arc<Self>, operation: &Operation) -> Result<(), Error> {
+        if self.running.lock().contains_key(&operation.id) {
+            return Ok(());
+        }
+        self.store.operation_renew(&operation.id, &self.owner, Self::lease_end()).await?;
+        let work = self.store.work_get(&operation.id).await?;
+        self.start(work.ok_or_else(|| Error::NoOperation(operation.id.clone()))?)?;
+        Ok(())
+    }
+
+    /// Renews the leases of what runs here, and passes on what somebody wants of it, until the task that runs it is dropped.
+    pub async fn beat(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(BEAT);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            // Not what else this host has begun: a call without an answer is settled once its lease is over.
+            let ids: Vec<String> = self.running.lock().keys().cloned().collect();
+            if ids.is_empty() {
+                continue;
+            }
+            match self.store.leases_renew(&self.owner, &ids, Self::lease_end()).await {
+                Ok(wanted) => wanted.into_iter().for_each(|(id, request)| self.pass_on(&id, request)),
+                Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+            }
+        }
+    }
+
+    fn pass_on(&self, id: &str, request: Request) {
+        if let Some(handle) = self.running.lock().get(id) {
+            handle.want(request);
+        }
+    }
+
+    /// What an operator wants of an operation.
+    pub async fn order(&self, who: &Principal, id: &str, request: Request) -> Result<Work, Error> {
+        who.require(Permission::ChangeWork)?;
+        let work = self.show(who, id).await?;
+        let kind = work.operation.kind;
+        if !self.has(kind) && work.operation.state == OperationState::Pending {
+            return Err(Error::Invalid(format!("`{}` is a single call: it is settled by itself", kind.as_str())));
+        }
+        self.request(id, request).await?;
+        tracing::info!(operation = id, request = request.as_str(), by = who.user, "an operator wants something of an operation");
+        self.show(who, id).await
+    }
+
+    /// Asks for an operation to be turned round, tried at once, or given up, whoever works on it.
+    pub(crate) async fn request(&self, id: &str, request: Request) -> Result<(), Error> {
+        if id.len() > LONGEST_ID || !self.store.work_request(id, request).await? {
+            return Err(match self.store.work_get(id).await? {
+                Some(_) => Error::Ended(id.to_owned()),
+                None => Error::NoOperation(id.to_owned()),
+            });
+        }
+        self.pass_on(id, request);
+        Ok(())
+    }
+
+    /// Operations, the latest first. The next page begins after the last identifier of this one.
+    pub async fn list(&self, who: &Principal, filter: WorkFilter, before: Option<&str>, limit: u32) -> Result<Vec<Work>, Error> {
+        who.require(Permission::ReadWork)?;
+        Ok(self.store.work_list(filter, before, limit).await?)
+    }
+
+    /// One operation with its steps.
+    pub async fn show(&self, who: &Principal, id: &str) -> Result<Work, Error> {
+        who.require(Permission::ReadWork)?;
+        let found = if id.len() > LONGEST_ID { None } else { self.store.work_get(id).await? };
+        found.ok_or_else(|| Error::NoOperation(id.to_owned()))
+    }
+
+    /// Drops all that runs here, as a crash does.
+    #[cfg(test)]
+    pub(crate) fn abort(&self) {
+        self.handles.lock().drain(..).for_each(|task| task.abort());
+    }
+
+    /// Begins nothing any more, and waits for the calls under way. What is not at its end is given back, for whoever comes next.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Whether an operation goes back because somebody wanted it to.
+pub(crate) fn is_cancelled(work: &Work) -> bool {
+    course::Cause::of(&work.progress) == Some(course::Cause::Cancelled)
+}

@@ -1,0 +1,272 @@
+//! Services: a manager on a node of its own, the nodes that it orders, and the applications that users keep them in.
+//!
+//! Starting, stopping, adding and removing are operations of the store, as single nodes are: the intent with its tokens and the
+//! reserved credit in one transaction, then the driver calls, then outcome and payment in one transaction. `recovery` takes up what
+//! a crash leaves behind.
+
+pub(crate) mod applications;
+mod manager;
+mod meter;
+mod nodes;
+mod settings;
+mod start;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod user_data;
+
+pub use nodes::NodeOrder;
+pub use settings::{Catalogue, Machine, Registration, ServiceType, Settings, sample_catalogue};
+pub use start::Order;
+pub(crate) use start::destroy_only;
+
+use crate::Error;
+use crate::authority::Authority;
+use crate::billing::Billing;
+use crate::compute::{Compute, Key};
+use crate::identity::{Identity, Permission, Principal, Role, Scheme};
+use crate::model::{Node, Reach};
+use ostler_drivers::Cloud;
+use ostler_store::{
+    Idempotency, Lease, NewEvent, NewOperation, NodeFacts, Operation, OperationKind, Service, ServiceKind, ServiceNode,
+    ServiceState, Store, User,
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a node is asked whether it has an address, at first and later.
+const POLL: Duration = Duration::from_millis(100);
+const POLL_SLOWLY: Duration = Duration::from_secs(5);
+
+/// The use cases around services.
+pub struct Services {
+    compute: Arc<Compute>,
+    identity: Arc<Identity>,
+    authority: Arc<Authority>,
+    billing: Arc<Billing>,
+    store: Store,
+    settings: Settings,
+    managers: Option<manager::Managers>,
+}
+
+impl Services {
+    /// The use cases. The server's own certificate is what managers are called with.
+    pub fn new(
+        compute: Arc<Compute>,
+        identity: Arc<Identity>,
+        authority: Arc<Authority>,
+        billing: Arc<Billing>,
+        settings: Settings,
+    ) -> Self {
+        let store = compute.store().clone();
+        Self { compute, identity, authority, billing, store, settings, managers: None }
+    }
+
+    /// How they are configured.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The types of services that can be started, in the order of their names.
+    pub fn types(&self) -> Vec<&str> {
+        self.settings.catalogue.keys().map(String::as_str).collect()
+    }
+
+    /// The clouds on which they can be started, the default one first.
+    pub fn clouds(&self) -> Vec<String> {
+        let default = self.settings.cloud.as_str();
+        let mut clouds: Vec<String> = self.compute.cloud_names();
+        clouds.sort_by_key(|name| (name != default, name.clone()));
+        clouds
+    }
+
+    /// Registers whoever comes, where that is allowed, with as much credit as he asks for, within bounds.
+    pub async fn register(&self, new: &crate::identity::Registration, credit: i64) -> Result<User, Error> {
+        if self.settings.registration == Registration::Closed {
+            return Err(Error::RegistrationClosed);
+        }
+        if !(0..=self.settings.max_initial_credit).contains(&credit) {
+            return Err(Error::Invalid(format!("the credit is between 0 and {}", self.settings.max_initial_credit)));
+        }
+        self.identity.create(new, &[Role::Customer], credit).await
+    }
+
+    /// Whether name and address for mail of a registration are nobody's yet. Only where registration is open.
+    pub async fn check_free(&self, new: &crate::identity::Registration) -> Result<(), Error> {
+        if self.settings.registration == Registration::Closed {
+            return Err(Error::RegistrationClosed);
+        }
+        if self.store.user_by_name(&new.username).await?.is_some() {
+            return Err(Error::Taken("the user"));
+        }
+        match &new.email {
+            Some(email) if self.store.user_by_email(email).await?.is_some() => Err(Error::Taken("the e-mail address")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The user who asks.
+    pub async fn myself(&self, who: &Principal) -> Result<User, Error> {
+        who.require(Permission::UseServices)?;
+        self.store.user_get(&who.account()?.id).await?.ok_or(Error::Unauthenticated)
+    }
+
+    /// The services of whoever asks: of one of his applications, or all.
+    pub async fn list(&self, who: &Principal, application: Option<i64>) -> Result<Vec<Service>, Error> {
+        who.require(Permission::UseServices)?;
+        let services = self.store.services(&who.account()?.id, application).await?;
+        Ok(services.into_iter().filter(|service| service.state != ServiceState::Starting).collect())
+    }
+
+    /// All nodes of whoever asks, each with its service.
+    pub async fn resources(&self, who: &Principal) -> Result<Vec<(ServiceNode, Service)>, Error> {
+        who.require(Permission::UseServices)?;
+        let account = who.account()?;
+        let services = self.store.services(&account.id, None).await?;
+        let nodes = self.store.service_nodes_of_user(&account.id).await?;
+        let with_service = |node: ServiceNode| {
+            let service = services.iter().find(|service| service.id == node.service_id)?.clone();
+            Some((node, service))
+        };
+        Ok(nodes.into_iter().filter_map(with_service).collect())
+    }
+
+    /// What was paid for a node so far, in credits: the periods until the end of the last one that was paid.
+    pub fn charged(&self, node: &ServiceNode) -> i64 {
+        let paid = node.paid_until.map_or(0, |until| until.saturating_sub(node.created_at));
+        paid.saturating_add(self.billing.tariff().period_micros() / 2) / self.billing.tariff().period_micros().max(1) * node.price
+    }
+
+    /// Gives a service another name.
+    pub async fn rename(&self, who: &Principal, service: i64, name: &str) -> Result<(), Error> {
+        who.require(Permission::UseServices)?;
+        applications::check_name(name)?;
+        if self.store.service_rename(&who.account()?.id, service, name).await? { Ok(()) } else { Err(Error::NoService) }
+    }
+
+    /// Takes credit for node-hours of the manager's service in advance. The same reference takes it once.
+    pub async fn prepay(&self, who: &Principal, amount: i64, reference: Option<&str>) -> Result<i64, Error> {
+        if amount < 1 {
+            return Err(Error::Invalid("a decrement is a number above zero".into()));
+        }
+        let service = self.managed(who).await?;
+        let reference = reference.map(|reference| format!("prepay:{}:{reference}", service.id));
+        match self.store.service_prepay(service.id, amount, reference.as_deref(), &who.user).await {
+            // It was stopped in this moment.
+            Err(ostler_store::CreditError::Store(ostler_store::Error::NotFound(_))) => Err(Error::NoService),
+            other => Ok(other?.balance),
+        }
+    }
+
+    /// The service whose manager asks: its certificate decides, whatever the request says.
+    pub async fn managed(&self, who: &Principal) -> Result<Service, Error> {
+        who.require(Permission::ManageService)?;
+        let Scheme::Certificate { service: Some(service), .. } = who.scheme else { return Err(Error::Forbidden) };
+        let service = self.store.service_of_user(&who.account()?.id, service).await?.ok_or(Error::NoService)?;
+        // While it starts there is nobody yet who could pay or order nodes for it.
+        if service.state == ServiceState::Running { Ok(service) } else { Err(Error::NoService) }
+    }
+
+    fn cloud(&self, name: &str) -> Result<Arc<Cloud>, Error> {
+        self.compute.cloud(name)
+    }
+
+    fn operation(&self, who: &Principal, kind: OperationKind, cloud: &Cloud, input: Value, key: Option<Key>) -> NewOperation {
+        NewOperation {
+            cloud: cloud.name().to_owned(),
+            kind,
+            token: None,
+            node_id: None,
+            input_hash: Sha256::digest(format!("{}\n{input}", kind.as_str())).to_vec(),
+            input,
+            driver_digest: cloud.package().map(|package| package.digest.clone()),
+            actor: who.user.clone(),
+            lease: Some(Lease { owner: self.compute.owner().to_owned(), until: crate::compute::lease_end(cloud) }),
+            idempotency: key.map(|key| Idempotency { scope: format!("{}:{}", key.scope, who.user), key: key.key }),
+        }
+    }
+
+    /// Works on an operation, and keeps others from taking it up meanwhile.
+    async fn hold<T>(
+        &self,
+        operation: &Operation,
+        cloud: &Cloud,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let beat = async {
+            let mut interval = tokio::time::interval(crate::compute::lease(cloud) / 4);
+            interval.tick().await;
+            loop {
+                interval.tick().await;
+                let until = crate::compute::lease_end(cloud);
+                match self.store.operation_renew(&operation.id, self.compute.owner(), until).await {
+                    // Somebody else works on it by now.
+                    Err(error @ ostler_store::Error::Lost) => return Error::from(error),
+                    Err(error) => tracing::warn!(operation = %operation.id, %error, "a lease could not be renewed"),
+                    Ok(()) => {}
+                }
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            lost = beat => Err(lost),
+        }
+    }
+
+    /// Runs work to its end, even when nobody waits for it any more.
+    async fn detached<T: Send + 'static>(
+        self: &Arc<Self>,
+        operation: &Operation,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let id = operation.id.clone();
+        let task = self.compute.tasks().spawn(work);
+        task.await.unwrap_or_else(|error| Err(Error::Uncertain { operation: id, reason: error.to_string() }))
+    }
+
+    /// Takes up an operation that a crash or a dead host left behind.
+    pub(crate) async fn take_up(self: &Arc<Self>, operation: &Operation) -> Result<(), Error> {
+        let cloud = self.cloud(&operation.cloud)?;
+        self.store.operation_renew(&operation.id, self.compute.owner(), crate::compute::lease_end(&cloud)).await?;
+        self.hold(operation, &cloud, async {
+            match operation.kind {
+                OperationKind::StartService => self.take_up_start(operation).await,
+                OperationKind::StopService => self.stop_now(operation).await,
+                OperationKind::AddNodes => self.take_up_add(operation).await,
+                OperationKind::RemoveNodes => self.remove_now(operation).await,
+                other => Err(Error::Invalid(format!("nobody takes up `{}`", other.as_str()))),
+            }
+        })
+        .await
+    }
+}
+
+/// The number by which the manager of a service knows what it serves: its application's, if it manages a whole one.
+pub fn locator(service: &Service) -> i64 {
+    match service.kind {
+        ServiceKind::Manager => service.application_id,
+        ServiceKind::Service | ServiceKind::Member => service.id,
+    }
+}
+
+/// The address by which a node is to be reached: a public one if it has one.
+fn address(node: &Node) -> Option<String> {
+    let public = node.addresses.iter().find(|address| address.reach == Reach::Public);
+    public.or(node.addresses.first()).map(|address| address.ip.clone())
+}
+
+fn facts(node: &Node) -> NodeFacts {
+    NodeFacts { node_id: node.id.clone(), name: node.name.clone(), address: address(node) }
+}
+
+fn event(kind: &str, subject: &str, cloud: &str, actor: &str) -> NewEvent {
+    NewEvent {
+        kind: kind.to_owned(),
+        subject: subject.to_owned(),
+        cloud: Some(cloud.to_owned()),
+        actor: actor.to_owned(),
+        data: json!({}),
+    }
+}
