@@ -4,7 +4,7 @@ use ostler_driver::{Extra, Image, Node, NodeSpec, Result, Size};
 use serde_json::{Map, Value, json};
 
 use crate::record::{Net, Phase, Record, Via};
-use crate::settings::Form;
+use crate::settings::{Form, Report, Settings};
 
 /// The images that are always there.
 pub(crate) fn images(form: Form) -> Vec<Image> {
@@ -61,7 +61,7 @@ pub(crate) fn sizes(form: Form) -> Vec<Size> {
 /// The features beyond listing, creating and destroying.
 pub(crate) fn features(form: Form) -> &'static [&'static str] {
     match form {
-        Form::Fake => &["start-stop", "reboot", "suspend", "create-stopped"],
+        Form::Fake => &["start-stop", "reboot", "suspend", "create-stopped", "user-data"],
         Form::Plain => &[
             "start-stop",
             "reboot",
@@ -122,11 +122,12 @@ pub(crate) fn initial(form: Form, sequence: u64) -> Record {
 }
 
 /// A node that was ordered.
-pub(crate) fn ordered(form: Form, sequence: u64, count: u64, token: &str, spec: &NodeSpec, now: u64) -> Result<Record> {
+pub(crate) fn ordered(settings: &Settings, sequence: u64, count: u64, token: &str, spec: &NodeSpec, now: u64) -> Result<Record> {
+    let form = settings.form;
     let id = node_id(form, sequence, count);
     let (name, nets, extra) = match form {
-        Form::Fake => (format!("dummy-{id}"), vec![Net::public(loopback(count + 1))], fake_extra()),
-        Form::Plain => (spec.name.clone(), networks(sequence, spec), plain_extra(spec)?),
+        Form::Fake => (format!("dummy-{id}"), vec![Net::public(loopback(count + 1))], ordered_fake_extra(settings, spec)),
+        Form::Plain => (spec.name.clone(), networks(sequence, spec), plain_extra(settings, spec)?),
     };
     Ok(Record {
         id,
@@ -181,8 +182,26 @@ fn private(sequence: u64, card: u64, network: &str) -> Net {
     }
 }
 
+/// As the first nodes have it, but for what cloud-init came to, where there was something for it.
+fn ordered_fake_extra(settings: &Settings, spec: &NodeSpec) -> String {
+    match report(settings, spec) {
+        Some(report) => json!({ "foo": "bar", "report": report }).to_string(),
+        None => fake_extra(),
+    }
+}
+
+/// What cloud-init came to on a machine that does not run: the host reads it in the place of the machine's own report.
+fn report(settings: &Settings, spec: &NodeSpec) -> Option<Value> {
+    let cloud_init = spec.user_data.as_ref().is_some_and(|data| data.starts_with(b"#cloud-config"));
+    match settings.report.filter(|_| cloud_init)? {
+        Report::Done => Some(json!({ "state": "done" })),
+        Report::Failed => Some(json!({ "state": "failed", "message": "the setting `report` wants it to fail" })),
+    }
+}
+
 /// What an order said, as far as the contract's node has no field for it.
-fn plain_extra(spec: &NodeSpec) -> Result<String> {
+fn plain_extra(settings: &Settings, spec: &NodeSpec) -> Result<String> {
+    let keep_user_data = settings.keep_user_data;
     let mut extra = Map::new();
     let mut keep = |key: &str, value: Value, given: bool| {
         if given {
@@ -194,13 +213,17 @@ fn plain_extra(spec: &NodeSpec) -> Result<String> {
     keep("key_name", json!(spec.key_name), spec.key_name.is_some());
     keep("ssh_keys", json!(spec.ssh_keys.len()), !spec.ssh_keys.is_empty());
     keep("user_data_bytes", json!(spec.user_data.as_ref().map(Vec::len)), spec.user_data.is_some());
+    let user_data = spec.user_data.as_deref().map(String::from_utf8_lossy);
+    keep("user_data", json!(user_data), keep_user_data && user_data.is_some());
     keep("security_groups", json!(spec.security_groups), !spec.security_groups.is_empty());
     keep("zone", json!(spec.zone), spec.zone.is_some());
     let device = |device: &ostler_driver::BlockDevice| json!({"volume_id": device.volume_id, "size_gb": device.size_gb, "device": device.device});
     keep("block_devices", spec.block_devices.iter().map(device).collect(), !spec.block_devices.is_empty());
-    let settings = spec.extra()?;
-    let given = !settings.is_empty();
-    keep("settings", settings.into(), given);
+    let own = spec.extra()?;
+    let given = !own.is_empty();
+    keep("settings", own.into(), given);
+    let report = report(settings, spec);
+    keep("report", json!(report), report.is_some());
     Ok(Node::new("", "").with_extra(extra).extra)
 }
 

@@ -28,7 +28,7 @@ pub(crate) const OPERATIONS: [&str; 16] = [
 ];
 
 /// Every key, with its meaning.
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 13] = [
     (
         "form",
         "`fake_driver` (default): as the dummy driver of Apache Libcloud 0.12.4, with its images, sizes, names, addresses and \
@@ -48,6 +48,14 @@ const KEYS: [(&str, &str); 11] = [
     ),
     ("seed", "A whole number from which rates below 1 are decided, call by call, always alike; 0 by default."),
     ("huge_mb", "Mebibytes that the fault `huge` answers; 1024 by default."),
+    (
+        "keep_user_data",
+        "`true`: nodes of the form `plain` show in `extra` what they were given for their first boot, secrets included; `false` by default.",
+    ),
+    (
+        "report",
+        "What nodes whose first boot is cloud-init's say of it, since nothing runs on them: `done` (default), `failed`, or `none`.",
+    ),
     ("page_size", "Nodes, images or sizes on a page, 1 to 10000; 1000 by default."),
 ];
 
@@ -75,7 +83,16 @@ pub(crate) struct Settings {
     pub(crate) faults: Faults,
     pub(crate) seed: u64,
     pub(crate) page_size: u32,
+    pub(crate) keep_user_data: bool,
+    pub(crate) report: Option<Report>,
     latency_ms: BTreeMap<String, u64>,
+}
+
+/// What a node says of its first boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Done,
+    Failed,
 }
 
 impl Settings {
@@ -108,6 +125,13 @@ impl Settings {
             faults: Faults::read(config.json("faults")?, seed, config.parse("huge_mb")?.unwrap_or(1024))?,
             seed,
             page_size,
+            keep_user_data: config.parse("keep_user_data")?.unwrap_or(false),
+            report: match config.get("report").as_deref() {
+                None | Some("done") => Some(Report::Done),
+                Some("failed") => Some(Report::Failed),
+                Some("none") => None,
+                Some(_) => return Err(malformed("report", "`done`, `failed` or `none`")),
+            },
         })
     }
 

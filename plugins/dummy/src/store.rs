@@ -254,7 +254,7 @@ impl Store {
                 return Err(Error::Capacity(format!("the cloud has room for {capacity} nodes")));
             }
             let now = self.ctx.now();
-            let record = catalog::ordered(settings.form, meta.next, meta.count, token, spec, now)?;
+            let record = catalog::ordered(settings, meta.next, meta.count, token, spec, now)?;
             let after = Meta { count: meta.count + 1, next: meta.next + 1, ..meta };
             let mut commit = state
                 .commit()

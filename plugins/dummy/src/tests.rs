@@ -146,7 +146,10 @@ fn a_plain_cloud_keeps_what_was_ordered() {
     assert!(node.addresses.iter().all(|address| address.reach == Reach::Private));
     let extra = json!({"metadata": {"owner": "me"}, "key_name": "key", "user_data_bytes": 9});
     assert_eq!(node.extra().unwrap(), *extra.as_object().unwrap());
-    dummy(&cloud).destroy_node(&node.id).unwrap();
+    let keeping = plain().config("keep_user_data", "true");
+    let node = dummy(&keeping).create_node("a", order.clone()).unwrap();
+    assert_eq!(node.extra().unwrap()["user_data"], "#!/bin/sh");
+    dummy(&cloud).destroy_node("node-000001").unwrap();
     let public = dummy(&cloud).create_node("b", NodeSpec { public_address: true, ..order }).unwrap();
     assert_eq!(public.id, "node-000002", "identifiers do not repeat");
     assert_eq!((&*public.addresses[1].ip, &public.addresses[1].reach), ("198.51.100.2", &Reach::Public));

@@ -8,8 +8,10 @@ use wasmparser::{ComponentExternalKind, Parser, Payload};
 #[test]
 #[ignore = "needs the built component"]
 fn the_component_imports_only_what_it_uses() {
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/drivers/wasm32-wasip2/driver/ostler_plugin_dummy.wasm");
-    let path = std::env::var("OSTLER_DUMMY_COMPONENT").unwrap_or_else(|_| built.to_owned());
+    let target =
+        std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").to_owned());
+    let built = format!("{target}/drivers/wasm32-wasip2/driver/ostler_plugin_dummy.wasm");
+    let path = std::env::var("OSTLER_DUMMY_COMPONENT").unwrap_or(built);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0);
     for payload in Parser::new(0).parse_all(&bytes) {
