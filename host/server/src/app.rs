@@ -1,13 +1,23 @@
 //! From a configuration to a running core.
 
 use crate::config::{self, Config};
+use crate::tls::{CertificateFiles, OwnCertificate};
+use ostler_core::authority::Authority;
+use ostler_core::billing::{Billing, Tariff};
 use ostler_core::compute::{Cistern, Compute};
+use ostler_core::deployments::{Deployments, Terms};
 use ostler_core::drivers::Drivers;
-use ostler_core::identity::Identity;
+use ostler_core::identity::{ClientCredentials, Identity, IssuerConfig, Trusted};
+use ostler_core::recovery::Recovery;
+use ostler_core::scheduler::Scheduler;
+use ostler_core::schedules::Schedules;
+use ostler_core::services::{Machine, Registration, ServiceType, Services, Settings};
+use ostler_core::sweeper::{Orphans, Sweeper};
 use ostler_core::{Core, StoreState};
 use ostler_drivers::{CloudSettings, Grants, Host, Instances, Limits, LoadPolicy, Runtime, Tls, VerifyingKey, private_directory};
-use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Origin};
+use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Identity as ClientIdentity, Origin, Timeouts};
 use ostler_store::{Options, Store};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +53,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Our own certificate.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
     /// What the configuration says cannot be used.
     #[error("{0}")]
     Config(String),
@@ -72,9 +85,165 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let keep = usize::try_from(config.drivers.keep_versions).unwrap_or(usize::MAX);
     let drivers = Drivers::new(Arc::clone(&host), store.clone(), data.join("components"), BUILTIN, keep, max_bytes)?;
     drivers.start().await?;
-    let identity = Identity::new(store.clone());
-    let compute = Compute::new(Arc::clone(&host), store.clone(), cistern(config)?);
-    Ok(Core { identity: Arc::new(identity), compute: Arc::new(compute), drivers: Arc::new(drivers), host, store })
+    let identity = Identity::new(store.clone()).trusting(issuers(&config.oidc)?)?;
+    let identity = Arc::new(identity);
+    let compute = Arc::new(Compute::new(Arc::clone(&host), store.clone(), cistern(config)?));
+    let authority = Arc::new(Authority::open(&authority_directory(data), store.clone()).await?);
+    let billing = Arc::new(Billing::new(store.clone(), tariff(&config.billing)));
+    // Managers are called with our own certificate, whatever the listener shows.
+    let own = OwnCertificate::new(&config.server, data);
+    own.ensure(&authority).await?;
+    let services = Services::new(
+        Arc::clone(&compute),
+        Arc::clone(&identity),
+        Arc::clone(&authority),
+        Arc::clone(&billing),
+        service_settings(config)?,
+    );
+    let services = Arc::new(services.with_managers(managers(own.files(), authority.certificate_pem().to_owned())));
+    let scheduler = Arc::new(Scheduler::of(&compute));
+    let issuer = services.settings().director.to_string();
+    let mut placing = ostler_core::deployments::Settings::new(issuer.trim_end_matches('/'));
+    placing.clouds = Some(terms(&config.clouds));
+    placing.strict = config.api.indigo.strict;
+    // Machines know the authorities of the world, and not ours.
+    placing.authority = config.server.tls_certificate.is_none().then(|| authority.certificate_pem().to_owned());
+    let deployments = Deployments::new(Arc::clone(&compute), Arc::clone(&billing), Arc::clone(&scheduler), placing);
+    let deployments = Arc::new(deployments);
+    let schedules = Arc::new(Schedules::new(Arc::clone(&deployments), store.clone()));
+    let recovery = Arc::new(Recovery::new(Arc::clone(&compute), Some(Arc::clone(&services)), Some(Arc::clone(&scheduler))));
+    let work = &config.work;
+    let sweeper = (work.sweep_seconds > 0).then(|| {
+        let every = Duration::from_secs(work.sweep_seconds);
+        Arc::new(Sweeper::new(Arc::clone(&compute), if work.remove_orphans { Orphans::Remove } else { Orphans::Report }, every))
+    });
+    Ok(Core {
+        identity,
+        compute,
+        authority,
+        billing,
+        services,
+        deployments,
+        schedules,
+        scheduler,
+        recovery,
+        sweeper,
+        drivers: Arc::new(drivers),
+        host,
+        store,
+    })
+}
+
+/// On which clouds deployments are placed, and how willingly.
+fn terms(clouds: &BTreeMap<String, config::Cloud>) -> BTreeMap<String, Terms> {
+    let offered = clouds.iter().filter(|(_, cloud)| cloud.deployments.enabled);
+    let terms = |(name, cloud): (&String, &config::Cloud)| {
+        let placing = &cloud.deployments;
+        (name.clone(), Terms { priority: placing.priority, agreements: placing.agreements.clone() })
+    };
+    offered.map(terms).collect()
+}
+
+/// The issuers of tokens, and what their word is worth.
+fn issuers(issuers: &[config::Oidc]) -> Result<Vec<Trusted>, StartError> {
+    let trusted = |one: &config::Oidc| {
+        let mut config = IssuerConfig::new(one.issuer.clone(), one.audience.clone());
+        config.algorithms.clone_from(&one.algorithms);
+        config.endpoints.clone_from(&one.endpoints);
+        config.credentials = one
+            .client_id
+            .clone()
+            .zip(one.client_secret.as_ref())
+            .map(|(id, secret)| ClientCredentials { id, secret: secret.value.clone() });
+        config.introspection = one.introspection;
+        config.userinfo = one.userinfo;
+        config.groups_claims.clone_from(&one.groups_claims);
+        config.organisation_claim.clone_from(&one.organisation_claim);
+        config.organisation.clone_from(&one.organisation);
+        config.leeway = u32::try_from(one.leeway_seconds).unwrap_or(u32::MAX);
+        if let Some(path) = &one.ca {
+            let read = std::fs::read(path).map_err(|source| StartError::File { path: path.clone(), source })?;
+            (config.client.ca_pem, config.client.ca_only) = (Some(read), true);
+        }
+        Ok(Trusted { config, roles: one.roles.clone(), supervisors: one.supervisors.clone() })
+    };
+    issuers.iter().map(trusted).collect()
+}
+
+/// How managers are called: each has to show the certificate that it got from us, and we show ours.
+fn managers(
+    own: CertificateFiles,
+    authority: String,
+) -> impl Fn(&Origin, i64, i64) -> Result<Client, String> + Send + Sync + 'static {
+    move |origin, user, locator| {
+        // Read with each call, since it is replaced now and then.
+        let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+        let is_meant = move |leaf: &[u8]| {
+            ostler_core::identity::certificate_claims(leaf)
+                == Some((ostler_core::identity::CertificateRole::Manager, user, locator))
+        };
+        let config = ClientConfig {
+            allow: Allow::Origins(vec![origin.clone()]),
+            // Managers are where clouds put them, and nowhere else than at the address of their node.
+            addresses: AddressPolicy { loopback: true, private: true, link_local: false },
+            ca_pem: Some(authority.clone().into_bytes()),
+            ca_only: true,
+            peer: Some(Arc::new(is_meant)),
+            identity: Some(ClientIdentity { cert_pem: read(&own.certificate)?, key_pem: read(&own.key)? }),
+            timeouts: Timeouts { connect: Duration::from_secs(5), first_byte: Duration::from_secs(30), ..Timeouts::default() },
+            max_response_bytes: Some(1 << 20),
+            ..ClientConfig::default()
+        };
+        Client::new("managers", &config).map_err(|error| error.to_string())
+    }
+}
+
+/// Where the certificate authority is.
+pub fn authority_directory(data: &Path) -> PathBuf {
+    data.join("ca")
+}
+
+fn tariff(billing: &config::Billing) -> Tariff {
+    let credits = |price: u64| i64::try_from(price).unwrap_or(i64::MAX);
+    let sizes = |sizes: &BTreeMap<String, u64>| sizes.iter().map(|(size, price)| (size.clone(), credits(*price))).collect();
+    Tariff {
+        price: credits(billing.price),
+        prices: billing.prices.iter().map(|(cloud, prices)| (cloud.clone(), sizes(prices))).collect(),
+        period: Duration::from_secs(billing.period_seconds),
+    }
+}
+
+fn service_settings(config: &Config) -> Result<Settings, StartError> {
+    let director = match (&config.server.public_url, config.server.listen_tls) {
+        (Some(url), _) => url.clone(),
+        // Good for managers on this machine; the configuration's reference says what others need.
+        (None, Some(address)) => {
+            let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+            let host = if address.is_ipv6() && !address.ip().is_unspecified() { format!("[{host}]") } else { host };
+            let text = format!("https://{host}:{}", address.port());
+            text.parse().map_err(|_| StartError::Config(format!("server.listen_tls: {text} is no address")))?
+        }
+        (None, None) => "https://localhost:5555".parse().map_err(|_| StartError::Config("server.public_url".into()))?,
+    };
+    let machine = |(image, size): (&String, &String)| Machine { image: image.clone(), size: size.clone() };
+    let kind = |kind: &config::ServiceType| ServiceType {
+        machine: machine((&kind.image, &kind.size)),
+        clouds: kind.clouds.iter().map(|(cloud, (image, size))| (cloud.clone(), machine((image, size)))).collect(),
+        script: kind.script.clone(),
+    };
+    let (services, conpaas) = (&config.services, &config.api.conpaas);
+    Ok(Settings {
+        catalogue: services.types.iter().map(|(name, settings)| (name.clone(), kind(settings))).collect(),
+        cloud: conpaas.dialect.cloud.clone().unwrap_or_else(|| "default".to_owned()),
+        director,
+        start_timeout: Duration::from_secs(services.start_timeout_seconds),
+        registration: if conpaas.open_registration { Registration::Open } else { Registration::Closed },
+        max_initial_credit: i64::try_from(conpaas.max_initial_credit).unwrap_or(i64::MAX),
+        metering: services.metering,
+        archive: services.archive.clone(),
+        manager_port: services.manager_port,
+        prefix: services.name_prefix.clone(),
+    })
 }
 
 /// The watched directory.

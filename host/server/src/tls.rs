@@ -1,30 +1,32 @@
-//! TLS of the listeners: the certificate, which can be replaced without a restart, and the server's configuration.
+//! TLS of the listeners: the certificate, which can be replaced without a restart, whom clients may show, and the server's
+//! configuration.
 
 #[cfg(test)]
 mod tests;
 
 use std::fs;
-use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
+use ostler_core::authority::Authority;
+use ostler_drivers::{private_directory, write_atomically};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert};
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+use secrecy::ExposeSecret;
 use url::{Host, Url};
 
-/// How long a self-signed certificate is valid.
-const VALIDITY: Duration = Duration::from_hours(24 * 730);
-
-/// How long before its end a self-signed certificate is replaced.
-const RENEWAL: Duration = Duration::from_hours(24 * 30);
+/// How long before its end our own certificate is replaced.
+const RENEWAL: Duration = Duration::from_hours(24 * 60);
 
 /// Why TLS could not be set up, or a certificate not be replaced.
 #[derive(Debug, thiserror::Error)]
@@ -48,72 +50,125 @@ pub enum TlsError {
     /// Certificate and key do not go together, or their kind is not supported.
     #[error("the certificate cannot be used: {0}")]
     Certificate(#[from] rustls::Error),
-    /// No self-signed certificate could be made.
+    /// Our authority did not issue a certificate.
     #[error("no certificate could be made: {0}")]
-    Generate(#[from] rcgen::Error),
+    Authority(#[from] ostler_core::Error),
+    /// Our authority's certificate cannot be used.
+    #[error("the authority's certificate cannot be used: {0}")]
+    Verifier(String),
 }
 
-/// Where a listener's certificate comes from.
+/// Where a listener's certificate is.
 #[derive(Clone, Debug)]
-pub enum CertificateSource {
-    /// PEM files: the chain, leaf first, and its private key.
-    Files {
-        /// The chain.
-        certificate: PathBuf,
-        /// The private key.
-        key: PathBuf,
-    },
-    /// A self-signed certificate for this machine, kept in `cert.pem` and `key.pem` of a directory and made anew when it ends
-    /// soon, does not name the public host or is damaged.
-    SelfSigned {
-        /// The directory, `tls` in the data directory; made if it is missing.
-        directory: PathBuf,
-        /// The host that clients use, besides `localhost`, `127.0.0.1` and `::1`.
-        public_host: Option<String>,
-    },
+pub struct CertificateFiles {
+    /// The chain, leaf first, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
 }
 
-impl CertificateSource {
-    /// As the configuration says: the files if both are given, else a self-signed certificate in `tls` of the data directory.
-    pub fn from_config(server: &crate::config::Server, data: &Path) -> Self {
-        match (&server.tls_certificate, &server.tls_key) {
-            (Some(certificate), Some(key)) => Self::Files { certificate: certificate.clone(), key: key.clone() },
-            _ => Self::SelfSigned { directory: data.join("tls"), public_host: server.public_url.as_ref().and_then(host) },
-        }
-    }
-
+impl CertificateFiles {
     fn load(&self) -> Result<CertifiedKey, TlsError> {
-        match self {
-            Self::Files { certificate, key } => load_files(certificate, key),
-            Self::SelfSigned { directory, public_host } => {
-                let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
-                let mut names = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()];
-                names.extend(public_host.iter().filter(|host| !names.contains(host)).cloned().collect::<Vec<_>>());
-                if let Ok(kept) = load_files(&certificate, &key)
-                    && suits(&kept, &names)
-                {
-                    return Ok(kept);
-                }
-                generate(directory, &certificate, &key, &names)?;
-                load_files(&certificate, &key)
+        load_files(&self.certificate, &self.key)
+    }
+}
+
+/// Our own certificate, of our own authority, in `cert.pem` and `key.pem` of a directory: made anew when it ends soon, does not
+/// name all that it should, is another authority's or is damaged.
+#[derive(Clone, Debug)]
+pub struct OwnCertificate {
+    directory: PathBuf,
+    names: Vec<String>,
+}
+
+impl OwnCertificate {
+    /// For this machine, the public host and the configured names; kept in `tls` of the data directory.
+    pub fn new(server: &crate::config::Server, data: &Path) -> Self {
+        let mut names: Vec<String> = server.public_url.as_ref().and_then(host).into_iter().collect();
+        let local = ["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()];
+        let listens = server.listen_tls.map(|address| address.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+        for name in server.tls_names.iter().cloned().chain(local).chain(listens) {
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
+        Self { directory: data.join("tls"), names }
     }
+
+    /// Where it is.
+    pub fn files(&self) -> CertificateFiles {
+        CertificateFiles { certificate: self.directory.join("cert.pem"), key: self.directory.join("key.pem") }
+    }
+
+    /// Makes it anew if that is due. Whether it was.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub async fn ensure(&self, authority: &Authority) -> Result<bool, TlsError> {
+        let files = self.files();
+        if let Ok(kept) = files.load()
+            && self.suits(&kept, authority, RENEWAL)
+        {
+            return Ok(false);
+        }
+        let bundle = authority.issue_server(&self.names).await?;
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| TlsError::File { path, source }
+        };
+        private_directory(&self.directory).map_err(failed(&self.directory))?;
+        // After an interruption in between, the two do not match, and are made anew.
+        write_atomically(&files.key, bundle.key.expose_secret().as_bytes()).map_err(failed(&files.key))?;
+        write_atomically(&files.certificate, bundle.certificate.as_bytes()).map_err(failed(&files.certificate))?;
+        tracing::info!(certificate = %files.certificate.display(), names = %self.names.join(", "), "made the server's certificate");
+        Ok(true)
+    }
+
+    /// Whether it is our authority's and good for all names, still after this time.
+    fn suits(&self, key: &CertifiedKey, authority: &Authority, after: Duration) -> bool {
+        let Some(leaf) = key.cert.first() else { return false };
+        let Ok(roots) = roots(authority) else { return false };
+        let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider())).build() else {
+            return false;
+        };
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + after);
+        self.names.iter().all(|name| {
+            let name = ServerName::try_from(name.as_str());
+            name.is_ok_and(|name| verifier.verify_server_cert(leaf, &[], &name, &[], then).is_ok())
+        })
+    }
+}
+
+fn roots(authority: &Authority) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_slice(authority.certificate_der()))?;
+    Ok(roots)
+}
+
+/// Lets clients show a certificate of our authority, and come without one. What it permits, and whether it was revoked, is asked
+/// with each request.
+///
+/// # Errors
+/// [`TlsError::Verifier`].
+pub fn client_verifier(authority: &Authority) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let roots = Arc::new(roots(authority)?);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::new(provider()));
+    builder.allow_unauthenticated().build().map_err(|error| TlsError::Verifier(error.to_string()))
 }
 
 /// The certificate that listeners present, replaceable while they run.
 #[derive(Debug)]
 pub struct ServerCertificate {
-    source: CertificateSource,
+    source: CertificateFiles,
     current: ArcSwap<CertifiedKey>,
 }
 
 impl ServerCertificate {
-    /// Reads or makes the certificate.
+    /// Reads the certificate.
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn load(source: CertificateSource) -> Result<Arc<Self>, TlsError> {
+    pub fn load(source: CertificateFiles) -> Result<Arc<Self>, TlsError> {
         let current = ArcSwap::from_pointee(source.load()?);
         Ok(Arc::new(Self { source, current }))
     }
@@ -130,11 +185,6 @@ impl ServerCertificate {
     /// The leaf certificate, DER.
     pub fn leaf(&self) -> Option<CertificateDer<'static>> {
         self.current.load().cert.first().cloned()
-    }
-
-    /// When the leaf certificate ends.
-    pub fn expires(&self) -> Option<SystemTime> {
-        expiry(&self.current.load())
     }
 }
 
@@ -190,66 +240,4 @@ fn load_files(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> 
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source })
-}
-
-fn expiry(key: &CertifiedKey) -> Option<SystemTime> {
-    let leaf = key.cert.first()?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(leaf).ok()?;
-    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-}
-
-fn suits(key: &CertifiedKey, names: &[String]) -> bool {
-    let lasts = expiry(key).is_some_and(|end| end > SystemTime::now() + RENEWAL);
-    let Some(parsed) = key.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok()) else { return false };
-    let named = |name: &String| {
-        let name = ServerName::try_from(name.as_str());
-        name.is_ok_and(|name| rustls::client::verify_server_name(&parsed, &name).is_ok())
-    };
-    lasts && names.iter().all(named)
-}
-
-fn generate(directory: &Path, certificate: &Path, key: &Path, names: &[String]) -> Result<(), TlsError> {
-    let now = SystemTime::now();
-    let mut params = rcgen::CertificateParams::new(names.to_vec())?;
-    params.not_before = (now - Duration::from_hours(24)).into();
-    params.not_after = (now + VALIDITY).into();
-    params.distinguished_name.push(rcgen::DnType::CommonName, names.last().map_or("localhost", String::as_str));
-    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-    let pair = rcgen::KeyPair::generate()?;
-    let signed = params.self_signed(&pair)?;
-    create_private_directory(directory).map_err(|source| TlsError::File { path: directory.to_owned(), source })?;
-    // After an interruption in between, the two do not match, and are made anew.
-    replace(key, pair.serialize_pem().as_bytes())?;
-    replace(certificate, signed.pem().as_bytes())?;
-    tracing::info!(certificate = %certificate.display(), names = %names.join(", "), "made a self-signed certificate");
-    Ok(())
-}
-
-fn create_private_directory(path: &Path) -> std::io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// Writes a file that only its owner may read, and puts it in place at once.
-fn replace(path: &Path, content: &[u8]) -> Result<(), TlsError> {
-    let temporary = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|source| TlsError::File { path: path.to_owned(), source })
 }

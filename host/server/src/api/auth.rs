@@ -25,6 +25,8 @@ pub enum Access {
     Needs(Permission),
     /// Valid credentials, even where the dialect is open.
     Always(Permission),
+    /// A client certificate, of a principal with this permission. Nothing else will do.
+    Certificate(Permission),
 }
 
 /// A route, and for each of its methods what it asks. What is not listed is denied.
@@ -86,9 +88,28 @@ pub fn is_local(peer: &PeerInfo, uri: &Uri, headers: &HeaderMap) -> bool {
         && origin.is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| loopback(host)))
 }
 
-/// Who asks, by the headers alone.
+/// The certificate of a request's connection. Browsers show theirs whoever sends them here, so a request that a page of another
+/// origin caused has none.
+pub fn certificate(peer: &PeerInfo, headers: &HeaderMap) -> Result<Credentials, Error> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let foreign = match (text("sec-fetch-site"), text("origin")) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => origin.split_once("://").is_none_or(|(_, host)| Some(host) != text("host")),
+        (None, None) => false,
+    };
+    let leaf = peer.tls.as_ref().and_then(|tls| tls.client_certificates.first());
+    match leaf {
+        Some(leaf) if !foreign => Ok(Credentials::Certificate(leaf.to_vec())),
+        _ => Err(Error::Unauthenticated),
+    }
+}
+
+/// Who asks: by the headers, or else by the certificate of the connection.
 pub async fn principal(app: &App, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Error> {
-    let credentials = from_headers(headers)?.ok_or(Error::Unauthenticated)?;
+    let credentials = match from_headers(headers)? {
+        Some(credentials) => credentials,
+        None => certificate(peer, headers)?,
+    };
     app.core.identity.authenticate(&credentials, peer.addr.ip()).await
 }
 
@@ -108,7 +129,7 @@ pub async fn guard(State(guarded): State<Guarded>, mut request: Request, next: N
     let needed = match row.and_then(|row| access(row, request.method())) {
         None => return denied(row),
         Some(Access::Public) => return next.run(request).await,
-        Some(Access::Needs(permission) | Access::Always(permission)) => permission,
+        Some(Access::Needs(permission) | Access::Always(permission) | Access::Certificate(permission)) => permission,
     };
     let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<PeerInfo>>().cloned() else {
         return problem::of(&Error::Unauthenticated);
@@ -171,6 +192,7 @@ mod tests {
                 None => "none".to_owned(),
                 Some(Credentials::Token(token)) => format!("token {}", token.expose_secret()),
                 Some(Credentials::Password(user, password)) => format!("{user}/{}", password.expose_secret()),
+                Some(Credentials::Certificate(_)) => "certificate".to_owned(),
             });
             assert_eq!(shown, expected.map(str::to_owned), "{pairs:?}");
         }

@@ -1,7 +1,11 @@
 //! The APIs: one room a dialect, our own, and what they share.
 
 pub mod auth;
+mod body;
+pub mod conpaas;
 pub mod crs4;
+pub mod indigo;
+mod json;
 pub mod native;
 mod observe;
 pub mod problem;
@@ -55,5 +59,21 @@ pub fn router(app: &App, tls: bool) -> Router {
         }
     }
     let timeout = Duration::from_secs(app.config.server.request_timeout_seconds);
-    router.layer(DefaultBodyLimit::max(app.max_body())).layer(observe::Layer::new(timeout))
+    let mut router = router.layer(observe::Layer::new(timeout));
+    let indigo = &app.config.api.indigo.dialect;
+    if indigo.enabled && served(indigo.listener) {
+        let orchestrator = indigo::router(app).layer(observe::Layer::new(timeout));
+        router = router.merge(orchestrator.layer(axum::middleware::from_fn(indigo::around)));
+    }
+    let conpaas = &app.config.api.conpaas.dialect;
+    if !conpaas.enabled || !served(conpaas.listener) {
+        return router.layer(DefaultBodyLimit::max(app.max_body()));
+    }
+    // A start answers when the machine has an address, which may take longer than any other request.
+    let patient = timeout + Duration::from_secs(app.config.services.start_timeout_seconds);
+    let mut director = conpaas::router(app);
+    if let Some(prefix) = &conpaas.prefix {
+        director = director.nest(prefix, conpaas::router(app));
+    }
+    router.merge(director.layer(observe::Layer::new(patient))).layer(DefaultBodyLimit::max(app.max_body()))
 }

@@ -1,11 +1,10 @@
 //! `ostler driver`.
 
-use super::remote::{Remote, Upload};
-use super::say;
+use super::remote::{Remote, Upload, segment};
+use super::{say, say_json, table};
 use crate::api::native::wire::{Change, Driver, DriverHistory, Drivers, Rollback, Version};
 use base64::Engine;
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
 use http::Method;
 use std::path::PathBuf;
 
@@ -66,10 +65,8 @@ impl Command {
                 Ok(())
             }
             Self::Rollback { named, to } => {
-                let bytes = serde_json::to_vec(&Rollback { digest: to }).map_err(|error| error.to_string())?;
-                let upload = Upload { media_type: "application/json", bytes, headers: Vec::new() };
                 let path = format!("{}/rollback", path(&named.name));
-                report(&named.remote.call(Method::POST, &path, Some(upload))?);
+                report(&named.remote.json(Method::POST, &path, &Rollback { digest: to })?);
                 Ok(())
             }
         }
@@ -77,15 +74,13 @@ impl Command {
 }
 
 fn path(name: &str) -> String {
-    let name: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    format!("/ostler/v1/drivers/{name}")
+    format!("/ostler/v1/drivers/{}", segment(name))
 }
 
 fn list(remote: &Remote, json: bool) -> Result<(), String> {
     let drivers: Drivers = remote.call(Method::GET, "/ostler/v1/drivers", None)?;
     if json {
-        say(&serde_json::to_string_pretty(&drivers).map_err(|error| error.to_string())?);
-        return Ok(());
+        return say_json(&drivers);
     }
     let mut table = table(&["DRIVER", "VERSION", "DIGEST", "SOURCE", "SINCE", "CLOUDS"]);
     for driver in drivers.drivers {
@@ -175,10 +170,4 @@ fn version(version: &Version) -> String {
 
 fn short(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    table
 }

@@ -1,11 +1,19 @@
 //! The command line: one file a command.
 
+mod callback;
+mod cert;
 mod config;
+mod credit;
 mod driver;
 mod remote;
 mod serve;
+mod token;
+mod user;
+mod work;
 
 use clap::{Args, Parser, Subcommand};
+use comfy_table::{Table, presets};
+use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,6 +35,24 @@ enum Command {
     /// List, show, install, remove and roll back the drivers of a running server.
     #[command(subcommand)]
     Driver(driver::Command),
+    /// List, show, retry, cancel and abandon operations of several steps on a running server.
+    #[command(subcommand)]
+    Work(work::Command),
+    /// Add, list, show, change, disable and enable the users of a running server.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Make, list and revoke users' tokens.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// List, show, revoke and renew the certificates that a running server issued.
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Show users' credit and its history, and give credit.
+    #[command(subcommand)]
+    Credit(credit::Command),
+    /// What receivers of callbacks need to know.
+    #[command(subcommand)]
+    Callback(callback::Command),
     /// Print the OpenAPI document of Ostler's own API.
     Openapi,
 }
@@ -52,6 +78,12 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Config(command) => command.run(),
         Command::Driver(command) => command.run(),
+        Command::Work(command) => command.run(),
+        Command::User(command) => command.run(),
+        Command::Token(command) => command.run(),
+        Command::Cert(command) => command.run(),
+        Command::Credit(command) => command.run(),
+        Command::Callback(command) => command.run(),
         Command::Openapi => openapi(),
     };
     match result {
@@ -73,6 +105,24 @@ fn openapi() -> Result<(), String> {
 fn say(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints JSON, for programs.
+fn say_json(value: &impl Serialize) -> Result<(), String> {
+    say(&serde_json::to_string_pretty(value).map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+/// A table, as all commands print theirs.
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table
+}
+
+/// What stands in a table where there is nothing.
+fn or_dash(text: Option<String>) -> String {
+    text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".into())
 }
 
 fn complain(text: &str) {

@@ -3,14 +3,17 @@
 use super::{Data, complain, say};
 use crate::api::{self, App, Application};
 use crate::app;
-use crate::config::{Config, ListenerChoice, Mode, unknown_variables};
+use crate::callbacks;
+use crate::config::{Config, ListenerChoice, Mode, Server, unknown_variables};
 use crate::listen::{self, Endpoint};
 use crate::telemetry::{self, Metrics};
-use crate::tls::{self, CertificateSource, ServerCertificate};
+use crate::tls::{self, CertificateFiles, OwnCertificate, ServerCertificate};
 use clap::Args;
 use ostler_core::Core;
+use ostler_core::authority::Authority;
 use ostler_drivers::{Watch, write_atomically};
 use secrecy::{ExposeSecret, SecretString};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +22,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// In the data directory: a token that proves to be on this machine, new at every start.
 pub(super) const OPERATOR_TOKEN: &str = "operator.token";
+/// In the data directory: where this server listens, for the commands on this machine.
+pub(super) const OPERATOR_URL: &str = "operator.url";
 /// How long the start waits for interrupted operations before it serves and goes on with them.
 const RECOVERY: Duration = Duration::from_secs(5);
+/// How often the server's certificate is looked at.
+const RENEWAL: Duration = Duration::from_hours(12);
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -47,7 +54,8 @@ impl Serve {
         };
         let config = Config::load(self.config.as_deref(), &environment).map_err(|problems| format!("\n{problems}"))?;
         telemetry::init_log(&config.log).map_err(|error| error.to_string())?;
-        for warning in config.warnings.iter().chain(&unknown_variables(std::env::vars().map(|(name, _)| name))) {
+        let unknown = unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
+        for warning in config.warnings.iter().chain(&unknown) {
             complain(&warning.to_string());
         }
         let metrics = Metrics::install(env!("CARGO_PKG_VERSION")).map_err(|error| error.to_string())?;
@@ -72,6 +80,7 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
     write_atomically(&token, core.identity.operator_token().expose_secret().as_bytes())
         .map_err(|error| format!("{}: {error}", token.display()))?;
 
+    let callbacks = Arc::new(callbacks::worker(&config, data, core.store.clone()).map_err(|e| text(&e))?);
     let config = Arc::new(config);
     let ready = Arc::new(AtomicBool::new(false));
     let app = App::new(Application {
@@ -80,25 +89,35 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
         metrics: metrics.clone(),
         ready: Arc::clone(&ready),
     });
-    let certificate = match config.server.listen_tls {
-        Some(_) => Some(ServerCertificate::load(CertificateSource::from_config(&config.server, data)).map_err(|e| text(&e))?),
-        None => None,
-    };
+    let certificate = Certificate::load(&config.server, data, &core.authority).await.map_err(|e| text(&e))?;
     let mut endpoints = Vec::new();
     if let Some(address) = config.server.listen {
         endpoints.push((Endpoint::bind(address).map_err(|e| text(&e))?, api::router(&app, false)));
     }
-    if let (Some(address), Some(certificate)) = (config.server.listen_tls, &certificate) {
-        let tls = tls::server_config(Arc::clone(certificate), None).map_err(|e| text(&e))?;
+    if let (Some(address), Some(shown)) = (config.server.listen_tls, &certificate.shown) {
+        let verifier = tls::client_verifier(&core.authority).map_err(|e| text(&e))?;
+        let tls = tls::server_config(Arc::clone(shown), Some(verifier)).map_err(|e| text(&e))?;
         endpoints.push((Endpoint::bind(address).map_err(|e| text(&e))?.with_tls(tls), api::router(&app, true)));
+    }
+
+    let url = data.join(OPERATOR_URL);
+    if let Some((endpoint, _)) = endpoints.first() {
+        write_atomically(&url, own_address(endpoint).as_bytes()).map_err(|error| format!("{}: {error}", url.display()))?;
     }
 
     recover(&core).await;
     let mut background = tokio::task::JoinSet::new();
     let watch = Watch::new(&app::drivers_directory(&config, data)).map_err(|e| text(&e))?;
     background.spawn(Arc::clone(&core.drivers).watch(watch));
-    background.spawn(Arc::clone(&core.compute).recover());
+    background.spawn(Arc::clone(&core.recovery).run());
+    background.spawn(Arc::clone(&core.scheduler).beat());
+    background.spawn(Arc::clone(&core.schedules).run());
+    background.spawn(Arc::clone(&core.services).meter());
+    if let Some(sweeper) = &core.sweeper {
+        background.spawn(Arc::clone(sweeper).run());
+    }
     background.spawn(Arc::clone(&core.host).tidy());
+    background.spawn(Arc::clone(&callbacks).run());
     background.spawn(metrics.upkeep());
     background.spawn(reload(certificate));
 
@@ -119,11 +138,24 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
     }
     background.shutdown().await;
     // Changes at providers go on even when their client is gone: they get their time, and what is left is recovered at the next start.
-    let _ = tokio::time::timeout(Duration::from_secs(config.server.shutdown_seconds), core.compute.settle()).await;
+    let ends = async { tokio::join!(core.compute.settle(), core.scheduler.stop(), callbacks.settle()) };
+    let _ = tokio::time::timeout(Duration::from_secs(config.server.shutdown_seconds), ends).await;
     core.store.close().await;
-    let _ = std::fs::remove_file(&token);
+    for file in [&token, &url] {
+        let _ = std::fs::remove_file(file);
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How this machine reaches an endpoint.
+fn own_address(endpoint: &Endpoint) -> String {
+    let scheme = if endpoint.is_tls() { "https" } else { "http" };
+    let mut address = endpoint.address();
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    format!("{scheme}://{address}")
 }
 
 fn announce(config: &Config) {
@@ -139,8 +171,8 @@ fn announce(config: &Config) {
 
 /// Takes up what the run before left undone. Providers that do not answer are not waited for.
 async fn recover(core: &Core) {
-    let compute = Arc::clone(&core.compute);
-    let work = tokio::spawn(async move { compute.recover_at_start().await });
+    let recovery = Arc::clone(&core.recovery);
+    let work = tokio::spawn(async move { recovery.at_start().await });
     match tokio::time::timeout(RECOVERY, work).await {
         Ok(Ok(Ok(0))) => {}
         Ok(Ok(Ok(ended))) => tracing::info!(ended, "interrupted operations were brought to their end"),
@@ -150,12 +182,46 @@ async fn recover(core: &Core) {
     }
 }
 
-/// Reads the certificate, if there is one, again at each SIGHUP.
-async fn reload(certificate: Option<Arc<ServerCertificate>>) {
+/// The server's certificates: its own, with which it calls managers, and the one that its listener shows.
+struct Certificate {
+    own: OwnCertificate,
+    shown: Option<Arc<ServerCertificate>>,
+    authority: Arc<Authority>,
+}
+
+impl Certificate {
+    async fn load(server: &Server, data: &Path, authority: &Arc<Authority>) -> Result<Self, tls::TlsError> {
+        let own = OwnCertificate::new(server, data);
+        own.ensure(authority).await?;
+        let files = match (&server.tls_certificate, &server.tls_key) {
+            (Some(certificate), Some(key)) => CertificateFiles { certificate: certificate.clone(), key: key.clone() },
+            _ => own.files(),
+        };
+        let shown = server.listen_tls.map(|_| ServerCertificate::load(files)).transpose()?;
+        Ok(Self { own, shown, authority: Arc::clone(authority) })
+    }
+
+    /// Makes our own anew if that is due, and takes the other from its files.
+    async fn reload(&self) -> Result<(), tls::TlsError> {
+        self.own.ensure(&self.authority).await?;
+        match &self.shown {
+            Some(shown) => shown.reload(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Takes the certificates anew: at each SIGHUP, and now and then.
+async fn reload(certificate: Certificate) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    while hangup.recv().await.is_some() {
-        let Some(certificate) = &certificate else { continue };
-        match certificate.reload() {
+    let mut interval = tokio::time::interval(RENEWAL);
+    interval.tick().await;
+    loop {
+        tokio::select! {
+            received = hangup.recv() => if received.is_none() { return },
+            _ = interval.tick() => {}
+        }
+        match certificate.reload().await {
             Ok(()) => tracing::info!("the certificate was read again"),
             Err(error) => tracing::error!(%error, "the certificate could not be read again; the old one stays"),
         }

@@ -3,10 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use ostler_egress::Origin;
+
 use super::problem::Place;
 use super::reader::Section;
 use super::sections::Listeners;
-use super::types::{Api, Cloud, Crs4, Dialect, ListenerChoice, Mode, Server};
+use super::types::{Api, Callbacks, Cloud, Conpaas, Crs4, Dialect, Indigo, ListenerChoice, Mode, Server};
+
+/// Words with which paths begin already. A prefix below which everything belongs to one dialect cannot begin with them.
+const TAKEN: &str = "add api available_clouds available_services ca callback cloudedge configuration create_nodes createapp \
+    credit debug_level delete deleteapp deployments download download_data download_manifest get_user_certs getcerts \
+    healthz info list list_resources listapp login metrics new_user ostler readyz remove remove_nodes rename \
+    renameapp schedules start startapp stop stopapp support_external_idp support_openid upload_manifest \
+    user_config user_credit version";
 
 /// What the dialects refer to.
 pub(super) struct Context<'c> {
@@ -20,9 +29,9 @@ pub(super) fn api(root: &Section<'_, '_>, context: &Context<'_>) -> Api {
     let api = root.section("api");
     Api {
         crs4: crs4(&api.section("crs4"), context),
-        conpaas: not_served(&api.section("conpaas"), context),
+        conpaas: conpaas(&api.section("conpaas"), context),
         cloudedge: not_served(&api.section("cloudedge"), context),
-        indigo: not_served(&api.section("indigo"), context),
+        indigo: indigo(&api.section("indigo"), context),
     }
 }
 
@@ -35,6 +44,10 @@ fn not_served(section: &Section<'_, '_>, context: &Context<'_>) -> Dialect {
 }
 
 fn dialect(section: &Section<'_, '_>, context: &Context<'_>) -> Dialect {
+    dialect_below(section, context, prefix)
+}
+
+fn dialect_below(section: &Section<'_, '_>, context: &Context<'_>, prefix: fn(&str) -> Result<String, String>) -> Dialect {
     let enabled = section.boolean("enabled").is_none_or(|(enabled, _)| enabled);
     let prefix = section.parsed("prefix", prefix).map(|(prefix, _)| prefix);
     let choices = [("all", ListenerChoice::All), ("plain", ListenerChoice::Plain), ("tls", ListenerChoice::Tls)];
@@ -74,16 +87,59 @@ fn crs4(section: &Section<'_, '_>, context: &Context<'_>) -> Crs4 {
     let development = context.mode == Mode::Development;
     let crs4 = Crs4 { open: open.as_ref().map_or(development, |(open, _)| *open), cistern: cistern.map(|(url, _)| url), dialect };
     if crs4.open && crs4.dialect.enabled {
-        refuse_open_to_all(section, context, &crs4, &open.map_or(Place::Default, |(_, place)| place));
+        refuse_open_to_all(section, context, &crs4.dialect, &open.map_or(Place::Default, |(_, place)| place));
     }
     crs4
 }
 
+fn indigo(section: &Section<'_, '_>, context: &Context<'_>) -> Indigo {
+    let open = section.boolean("open");
+    let dialect = dialect_below(section, context, free_prefix);
+    let indigo = Indigo {
+        open: open.as_ref().map_or(context.mode == Mode::Development, |(open, _)| *open),
+        strict: section.boolean("strict").is_some_and(|(strict, _)| strict),
+        callbacks: callbacks(&section.section("callbacks")),
+        dialect,
+    };
+    // In development mode, where the listeners may be was said for the other open dialect.
+    if indigo.open && indigo.dialect.enabled && context.mode != Mode::Development {
+        refuse_open_to_all(section, context, &indigo.dialect, &open.map_or(Place::Default, |(_, place)| place));
+    }
+    indigo
+}
+
+fn callbacks(section: &Section<'_, '_>) -> Callbacks {
+    Callbacks {
+        allow_private: section.boolean("allow_private").is_some_and(|(allowed, _)| allowed),
+        hosts: section.all_parsed("hosts", receivers).into_iter().flatten().collect(),
+    }
+}
+
+/// The origins of a host, or the one that is given.
+fn receivers(text: &str) -> Result<Vec<Origin>, String> {
+    let texts = match text.contains("://") {
+        true => vec![text.to_owned()],
+        false => vec![format!("https://{text}"), format!("http://{text}")],
+    };
+    let origins: Result<Vec<Origin>, _> = texts.iter().map(|text| text.parse()).collect();
+    origins
+        .map_err(|error| format!("must be a host or an origin, such as \"hooks.example\" or \"http://10.0.0.5:8080\": {error}"))
+}
+
+fn conpaas(section: &Section<'_, '_>, context: &Context<'_>) -> Conpaas {
+    let registration = section.choice("registration", &[("closed", false), ("open", true)]);
+    Conpaas {
+        open_registration: registration.unwrap_or(context.mode == Mode::Development),
+        max_initial_credit: section.integer("max_initial_credit", 50, 0..=1_000_000, "credits"),
+        dialect: dialect(section, context),
+    }
+}
+
 /// Without credentials, only this machine may come in.
-fn refuse_open_to_all(section: &Section<'_, '_>, context: &Context<'_>, crs4: &Crs4, place: &Place) {
+fn refuse_open_to_all(section: &Section<'_, '_>, context: &Context<'_>, dialect: &Dialect, place: &Place) {
     let key = section.key("open");
     for (tls, listener) in [(false, &context.listeners.plain), (true, &context.listeners.tls)] {
-        let Some((address, text)) = listener.as_ref().filter(|_| crs4.dialect.listener.includes(tls)) else { continue };
+        let Some((address, text)) = listener.as_ref().filter(|_| dialect.listener.includes(tls)) else { continue };
         if is_loopback(*address) {
             continue;
         }
@@ -117,4 +173,14 @@ fn prefix(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("must be a path without a slash at its end, such as \"/orchestrator\", found {text:?}"))
+}
+
+/// A prefix below which nothing else is.
+fn free_prefix(text: &str) -> Result<String, String> {
+    let prefix = prefix(text)?;
+    let first = prefix.split('/').nth(1).unwrap_or_default();
+    if TAKEN.split(' ').any(|word| word == first) {
+        return Err(format!("`{first}` begins other paths of this server: choose another, such as \"/orchestrator\""));
+    }
+    Ok(prefix)
 }

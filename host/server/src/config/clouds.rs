@@ -13,7 +13,7 @@ use url::Url;
 use super::problem::Place;
 use super::reader::{Section, Text, kind, reason};
 use super::sections::base_url;
-use super::types::{Cloud, Grants, Instances, Limits, OutgoingTls, Secret, SecretSource};
+use super::types::{Cloud, Grants, Instances, Limits, OutgoingTls, Placing, Secret, SecretSource};
 
 /// Names that a cloud cannot have, since they are words of the APIs' paths.
 pub const RESERVED_NAMES: &[&str] = &[
@@ -97,6 +97,16 @@ fn cloud(section: &Section<'_, '_>) -> Cloud {
         limits: limits(&section.section("limits")),
         instances: section.choice("instances", &[("warm", Instances::Warm), ("fresh", Instances::Fresh)]).unwrap_or_default(),
         tls: OutgoingTls { ca: tls.file("ca"), certificate, key },
+        deployments: deployments(&section.section("deployments")),
+    }
+}
+
+fn deployments(section: &Section<'_, '_>) -> Placing {
+    let defaults = Placing::default();
+    Placing {
+        enabled: section.boolean("enabled").map_or(defaults.enabled, |(enabled, _)| enabled),
+        priority: section.positive("priority", 1_000.0).unwrap_or(defaults.priority),
+        agreements: section.texts("agreements").into_iter().map(|text| text.value).collect(),
     }
 }
 
@@ -174,6 +184,12 @@ fn secrets(section: &Section<'_, '_>) -> BTreeMap<String, Secret> {
         }
     }
     secrets
+}
+
+/// A secret that stands alone.
+pub(super) fn one_secret(section: &Section<'_, '_>, key: &'static str) -> Option<Secret> {
+    let value = section.take(key)?;
+    secret(section, key, &section.place, &value)
 }
 
 fn secret(section: &Section<'_, '_>, name: &str, name_place: &Place, value: &Spanned<DeValue<'_>>) -> Option<Secret> {

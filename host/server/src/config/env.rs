@@ -28,6 +28,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "OSTLER_CONFIG", key: None, about: "the configuration file" },
     Variable { name: "OSTLER_DATA", key: None, about: "the data directory" },
     Variable { name: "OSTLER_SERVER", key: None, about: "the server that the commands talk to" },
+    Variable { name: ostler_core::kill::VARIABLE, key: None, about: "for tests: the place at which the process dies" },
     Variable { name: "OSTLER_TOKEN", key: None, about: "the token with which the commands talk to it" },
 ];
 

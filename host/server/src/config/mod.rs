@@ -6,10 +6,12 @@
 mod api;
 mod clouds;
 mod env;
+mod oidc;
 mod problem;
 mod reader;
 mod report;
 mod sections;
+mod services;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -21,8 +23,8 @@ pub use self::clouds::{RESERVED_NAMES, cloud_name};
 pub use self::env::{VARIABLES, Variable, unknown_variables};
 pub use self::problem::{Problem, Problems, Severity};
 pub use self::types::{
-    Api, Cloud, Config, Crs4, Dialect, Drivers, Grants, Instances, Limits, ListenerChoice, Log, LogFormat, Mode, Oidc,
-    OutgoingTls, Secret, SecretSource, Server, Store, TrustedKey,
+    Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Indigo, Instances, Limits, ListenerChoice,
+    Log, LogFormat, Mode, Oidc, OutgoingTls, Secret, SecretSource, Server, ServiceType, Services, Store, TrustedKey, Work,
 };
 
 /// The largest configuration file, in bytes.
@@ -45,8 +47,8 @@ impl Config {
         settle(read(&name, &text, path.parent().unwrap_or(Path::new("")), Mode::Configured, env))
     }
 
-    /// What is served without a file and without environment variables: `127.0.0.1:5050`, the clouds `default` and
-    /// `fake_driver` by the driver `dummy`, `/api/v1` open.
+    /// What is served without a file and without environment variables: `127.0.0.1:5050` and, by TLS, `127.0.0.1:5555`; the clouds
+    /// `default` and `fake_driver` by the driver `dummy`, `/api/v1` and registration open.
     pub fn development() -> Self {
         read("environment", "", Path::new(""), Mode::Development, &|_| None).0
     }
@@ -98,7 +100,10 @@ fn read(
         mode,
         store: sections::store(&root),
         drivers: sections::drivers(&root),
-        oidc: sections::oidc(&root),
+        services: services::services(&root, mode, &clouds),
+        work: services::work(&root),
+        billing: services::billing(&root, &clouds),
+        oidc: oidc::oidc(&root),
         log: sections::log(&root),
         warnings: Vec::new(),
         server,

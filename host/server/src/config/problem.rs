@@ -153,7 +153,7 @@ impl Source<'_> {
         let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         let end = self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline);
         let line = &self.text[start..end];
-        if line.trim_start().starts_with('[') {
+        if line.trim_start().starts_with('[') && !line.contains(['=', '"', '\'']) {
             return end..end;
         }
         let value = line.find('=').map_or(start, |equals| start + equals + 1);

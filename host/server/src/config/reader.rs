@@ -139,7 +139,7 @@ impl<'r, 'i> Section<'r, 'i> {
         if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
     }
 
-    fn take(&self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
+    pub(super) fn take(&self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
         self.known.borrow_mut().push(key);
         self.entries.borrow_mut().remove(key).map(|(_, value)| value)
     }
@@ -156,6 +156,13 @@ impl<'r, 'i> Section<'r, 'i> {
         self.reader.error(&Place::File(value.span()), &self.key(key), message);
     }
 
+    /// Marks the value of a key, whatever it is, as one that must not be shown.
+    pub(super) fn hide(&self, key: &str) {
+        if let Some((_, value)) = self.entries.borrow().get(key) {
+            self.reader.hide(&Place::File(value.span()));
+        }
+    }
+
     /// A table of this table; an empty one if it is absent or something else.
     pub(super) fn section(&self, key: &'static str) -> Section<'r, 'i> {
         let place = self.entries.borrow().get(key).map_or(Place::Default, |(span, _)| Place::File(span.clone()));
@@ -164,6 +171,8 @@ impl<'r, 'i> Section<'r, 'i> {
             Some((span, value)) => match value.into_inner() {
                 DeValue::Table(table) => table,
                 other => {
+                    // Whatever stands here may be the secret itself.
+                    self.reader.hide(&Place::File(span.clone()));
                     self.mismatch(key, "a table", &Spanned::new(span, other));
                     DeTable::new()
                 }
@@ -324,6 +333,25 @@ impl<'r, 'i> Section<'r, 'i> {
                 default
             }
         }
+    }
+
+    /// All keys, with a whole number each.
+    pub(super) fn all_integers(&self, bounds: RangeInclusive<u64>, unit: &str) -> BTreeMap<String, u64> {
+        let mut numbers = BTreeMap::new();
+        for (key, _, value) in self.take_all() {
+            let number = match value.get_ref() {
+                DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+                _ => None,
+            };
+            match number.filter(|number| bounds.contains(number)) {
+                Some(number) => drop(numbers.insert(key, number)),
+                None => {
+                    let message = format!("must be a whole number between {} and {} {unit}", bounds.start(), bounds.end());
+                    self.reader.error(&Place::File(value.span()), &self.key(&key), message);
+                }
+            }
+        }
+        numbers
     }
 
     /// A number above zero, at most `most`.

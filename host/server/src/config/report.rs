@@ -22,7 +22,7 @@ impl Config {
         if let Some(address) = self.server.listen_tls {
             let certificate = match &self.server.tls_certificate {
                 Some(path) => format!("certificate {}", path.display()),
-                None => "self-signed certificate".to_owned(),
+                None => "certificate of our own authority".to_owned(),
             };
             lines.add("listen_tls", &format!("https://{address} ({certificate})"));
         }
@@ -34,9 +34,19 @@ impl Config {
         let keys = count(self.drivers.trusted_keys.len(), "trusted key");
         lines.add("drivers", &format!("{} ({signed}, {keys})", self.drivers.directory.display()));
         for (name, path, dialect) in self.api.served() {
-            let open = if name == "crs4" && self.api.crs4.open { ", open without credentials" } else { "" };
+            let open = match name {
+                "crs4" if self.api.crs4.open => ", open without credentials",
+                "indigo" if self.api.indigo.open => ", open without credentials",
+                "conpaas" if self.api.conpaas.open_registration => ", open registration",
+                _ => "",
+            };
             lines.add(&format!("api.{name}"), &format!("{}{open}", describe_dialect(path, dialect)));
         }
+        let types: Vec<_> = self.services.types.keys().map(String::as_str).collect();
+        let metering = if self.services.metering { "metered by the host" } else { "not metered" };
+        lines.add("services", &format!("{} ({metering})", if types.is_empty() { "none".to_owned() } else { types.join(", ") }));
+        let price = format!("{} per node and {} s", count_u64(self.billing.price, "credit"), self.billing.period_seconds);
+        lines.add("billing", &price);
         lines.add("log", &format!("{} ({:?})", self.log.filter, self.log.format).to_lowercase());
         if self.clouds.is_empty() {
             lines.add("clouds", "none");
@@ -50,8 +60,12 @@ impl Config {
 
 impl super::types::Api {
     /// The dialects that this version serves, with their names in the configuration and their paths.
-    pub fn served(&self) -> [(&'static str, &'static str, &Dialect); 1] {
-        [("crs4", "/api/v1", &self.crs4.dialect)]
+    pub fn served(&self) -> [(&'static str, &'static str, &Dialect); 3] {
+        [
+            ("conpaas", "/", &self.conpaas.dialect),
+            ("crs4", "/api/v1", &self.crs4.dialect),
+            ("indigo", "/deployments", &self.indigo.dialect),
+        ]
     }
 }
 
@@ -109,6 +123,10 @@ fn describe_cloud(cloud: &Cloud) -> String {
         }
     }
     text
+}
+
+fn count_u64(number: u64, what: &str) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), what)
 }
 
 fn count(number: usize, what: &str) -> String {

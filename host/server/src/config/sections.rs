@@ -1,4 +1,4 @@
-//! `[server]`, `[store]`, `[drivers]`, `[[oidc]]` and `[log]`.
+//! `[server]`, `[store]`, `[drivers]` and `[log]`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,10 +7,12 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::reader::{Section, Text};
-use super::types::{Drivers, Log, LogFormat, Mode, Oidc, Server, Store, TrustedKey};
+use super::types::{Drivers, Log, LogFormat, Mode, Server, Store, TrustedKey};
 
-/// Where plain HTTP is served if nothing else is said.
+/// Where is served if nothing else is said: in development mode for this machine alone, otherwise by TLS alone.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5050);
+const LISTEN_TLS_LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5555);
+const LISTEN_TLS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5555);
 
 /// The listeners as given, with the places where they were.
 pub(super) struct Listeners {
@@ -30,6 +32,7 @@ pub(super) fn server(root: &Section<'_, '_>, mode: Mode) -> (Server, Listeners) 
         trusted_proxies: section.all_parsed("trusted_proxies", network),
         tls_certificate,
         tls_key,
+        tls_names: section.all_parsed("tls_names", host_name),
         max_body_bytes: section.integer("max_body_bytes", defaults.max_body_bytes, 1024..=1 << 30, "bytes"),
         max_connections: section.integer("max_connections", defaults.max_connections, 1..=1_000_000, ""),
         request_timeout_seconds: section.integer(
@@ -46,25 +49,37 @@ pub(super) fn server(root: &Section<'_, '_>, mode: Mode) -> (Server, Listeners) 
     {
         section.reader.error(&text.place, &text.key, "is the address of server.listen as well: each listener needs its own");
     }
-    if server.tls_certificate.is_some() && listeners.tls.is_none() {
+    let (listen, listen_tls) = match (mode, server.listen, server.listen_tls) {
+        (Mode::Development, None, None) => (Some(LISTEN), Some(LISTEN_TLS_LOCAL)),
+        (Mode::Development, None, tls) => (Some(LISTEN), tls),
+        (Mode::Configured, None, None) => (None, Some(LISTEN_TLS)),
+        (_, plain, tls) => (plain, tls),
+    };
+    if server.tls_certificate.is_some() && listen_tls.is_none() {
         section.reader.warning(&section.place, &section.key("tls_certificate"), "has no effect without server.listen_tls");
     }
-    let nothing = server.listen.is_none() && server.listen_tls.is_none();
-    let listen = if mode == Mode::Development || nothing { server.listen.or(Some(LISTEN)) } else { server.listen };
-    (Server { listen, ..server }, listeners)
+    (Server { listen, listen_tls, ..server }, listeners)
+}
+
+/// A name or an address that a certificate can be for.
+fn host_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '*');
+    let named = (1..=253).contains(&text.len()) && text.chars().all(plain) && !text.starts_with(['.', '-']);
+    if named || text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(format!("must be a host name or an IP address, found {text:?}"))
 }
 
 pub(super) fn store(root: &Section<'_, '_>) -> Store {
     let section = root.section("store");
-    let url = section.text("url").and_then(|text| {
-        // It may contain a password.
-        section.reader.hide(&text.place);
-        match store_url(&text.value) {
-            Ok(()) => Some(text.value),
-            Err(message) => {
-                section.reader.error(&text.place, &text.key, message);
-                None
-            }
+    // It may contain a password.
+    section.hide("url");
+    let url = section.text("url").and_then(|text| match store_url(&text.value) {
+        Ok(()) => Some(text.value),
+        Err(message) => {
+            section.reader.error(&text.place, &text.key, message);
+            None
         }
     });
     Store { url }
@@ -88,33 +103,6 @@ pub(super) fn drivers(root: &Section<'_, '_>) -> Drivers {
         max_component_mb: section.integer("max_component_mb", defaults.max_component_mb, 1..=1024, "MiB"),
         keep_versions: section.integer("keep_versions", defaults.keep_versions, 1..=100, "versions"),
     }
-}
-
-pub(super) fn oidc(root: &Section<'_, '_>) -> Vec<Oidc> {
-    let mut issuers: Vec<Oidc> = Vec::new();
-    for section in root.sections_in_order("oidc") {
-        section.reader.warning(&section.place, &section.path, "has no effect: this version accepts no bearer tokens of issuers");
-        let issuer = section.required_text("issuer", "the issuer as its tokens say it in `iss`, https://…");
-        let audience: Vec<String> = section.texts("audience").into_iter().map(|text| text.value).collect();
-        if audience.is_empty() {
-            let message = "is missing: the values of `aud` that are meant for this server, such as [\"ostler\"]";
-            section.reader.error(&section.place, &section.key("audience"), message);
-        }
-        let mut algorithms = section.all_parsed("algorithms", algorithm);
-        if algorithms.is_empty() {
-            algorithms = vec!["RS256".to_owned(), "ES256".to_owned()];
-        }
-        let ca = section.file("ca");
-        let Some(text) = issuer else { continue };
-        if let Err(message) = issuer_url(&text.value) {
-            section.reader.error(&text.place, &text.key, message);
-        } else if issuers.iter().any(|other| other.issuer == text.value) {
-            section.reader.error(&text.place, &text.key, "is an issuer that was given before");
-        } else {
-            issuers.push(Oidc { issuer: text.value, audience, algorithms, ca });
-        }
-    }
-    issuers
 }
 
 pub(super) fn log(root: &Section<'_, '_>) -> Log {
@@ -186,29 +174,4 @@ fn trusted_key(text: &str) -> Result<TrustedKey, String> {
     let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|_| format!("{WANTED}: this is not base64"))?;
     let length = bytes.len();
     bytes.try_into().map(TrustedKey).map_err(|_| format!("{WANTED}: these are {length} bytes"))
-}
-
-fn algorithm(text: &str) -> Result<String, String> {
-    const ALLOWED: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
-    if ALLOWED.contains(&text) {
-        return Ok(text.to_owned());
-    }
-    Err(format!("must be one of {}, found {text:?}", ALLOWED.join(", ")))
-}
-
-fn issuer_url(text: &str) -> Result<(), String> {
-    let url = Url::parse(text).map_err(|_| "must be a URL, such as \"https://issuer.example/\"".to_owned())?;
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    match url.scheme() {
-        _ if url.host().is_none() => Err("must be a URL with a host, such as \"https://issuer.example/\"".to_owned()),
-        _ if !url.username().is_empty() || url.password().is_some() => Err("must not contain credentials".to_owned()),
-        "https" => Ok(()),
-        "http" if loopback => Ok(()),
-        _ => Err("must begin with https:// (http:// is possible for a loopback address only)".to_owned()),
-    }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ostler_core::identity::{Algorithm, Role};
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -164,10 +165,11 @@ fn every_mistake_is_explained_with_its_place() {
             ],
         ),
         (
-            "[clouds.lab]\ndriver = \"dummy\"\ninstances = \"cold\"\ntls = { certificate = \"present.pem\" }",
+            "[clouds.lab]\ndriver = \"dummy\"\ninstances = \"cold\"\ntls = { certificate = \"present.pem\" }\ndeployments = { priority = 0 }",
             &[
                 "ostler.toml:3:13: clouds.lab.instances: must be one of \"warm\", \"fresh\", found \"cold\"",
                 "ostler.toml:4:9: clouds.lab.tls.certificate: needs clouds.lab.tls.key as well",
+                "ostler.toml:5:28: clouds.lab.deployments.priority: must be above 0 and at most 1000",
             ],
         ),
         // Secrets.
@@ -188,13 +190,49 @@ fn every_mistake_is_explained_with_its_place() {
         ),
         // Dialects.
         (
-            &format!("{cloud}[api.indigo]\ncloud = \"lap\"\nprefix = \"orchestrator/\"\nlistener = \"tls\"\n[api.v2]\n"),
+            &format!("{cloud}[api.indigo]\ncloud = \"lap\"\nprefix = \"orchestrator/\"\nlistener = \"plain\"\n[api.v2]\n"),
             &[
-                "ostler.toml:3:6: warning: api.indigo: has no effect: this version does not serve it",
-                "ostler.toml:3:6: api.indigo.listener: needs server.listen_tls, which is not given",
+                "ostler.toml:3:6: api.indigo.listener: needs server.listen, which is not given",
                 "ostler.toml:4:9: api.indigo.cloud: there is no cloud \"lap\"",
                 "ostler.toml:5:10: api.indigo.prefix: must be a path without a slash at its end, such as \"/orchestrator\", found \"orchestrator/\"",
                 "ostler.toml:7:6: api.v2: unknown key",
+            ],
+        ),
+        (
+            "[api.indigo.callbacks]\nallow_private = 1\nhosts = [\"http://a/\", \"a b\", 3]\nhost = []",
+            &[
+                "ostler.toml:2:17: api.indigo.callbacks.allow_private: must be true or false, found a whole number",
+                "ostler.toml:3:10: api.indigo.callbacks.hosts[0]: must be a host or an origin, such as \"hooks.example\" or \"http://10.0.0.5:8080\": an origin ends after the host and port: remove the path, query or fragment, the slash included",
+                "ostler.toml:3:23: api.indigo.callbacks.hosts[1]: must be a host or an origin, such as \"hooks.example\" or \"http://10.0.0.5:8080\": host: only letters, digits, \"-\", \"_\" and \".\" (write other scripts in their \"xn--\" form)",
+                "ostler.toml:3:30: api.indigo.callbacks.hosts[2]: must be a string, found a whole number",
+                "ostler.toml:4:1: api.indigo.callbacks.host: unknown key",
+            ],
+        ),
+        (
+            &format!(
+                "{cloud}[services]\nmanager_port = 0\nname_prefix = \"a b\"\n[services.types.PHP]\nimage = \"1\"\n[services.types.php.clouds.lap]\nimage = \"1\"\nsize = \"1\"\n"
+            ),
+            &[
+                "ostler.toml:4:16: services.manager_port: must be between 1 and 65535, found 0",
+                "ostler.toml:5:15: services.name_prefix: must be 1 to 32 letters, digits and hyphens, found \"a b\"",
+                "ostler.toml:6:17: services.types.PHP: a type of service is 1 to 64 of a-z, 0-9, _ and -, found \"PHP\"",
+                "ostler.toml:6:17: services.types.PHP.size: is missing: the provider's identifier of the size",
+                "ostler.toml:8:17: services.types.php.image: is missing: the provider's identifier of the image",
+                "ostler.toml:8:17: services.types.php.size: is missing: the provider's identifier of the size",
+                "ostler.toml:8:28: services.types.php.clouds.lap: there is no cloud \"lap\"",
+            ],
+        ),
+        (
+            &format!(
+                "{cloud}[work]\nsweep_seconds = -1\nremove_orphans = 1\n[billing]\nprice = -1\nperiod_seconds = 0\n[billing.prices.lab]\ntiny = 1.5\n[billing.prices.lap]\n"
+            ),
+            &[
+                "ostler.toml:4:17: work.sweep_seconds: must be between 0 and 86400 seconds, found -1",
+                "ostler.toml:5:18: work.remove_orphans: must be true or false, found a whole number",
+                "ostler.toml:7:9: billing.price: must be between 0 and 1000000 credits, found -1",
+                "ostler.toml:8:18: billing.period_seconds: must be between 1 and 31536000 seconds, found 0",
+                "ostler.toml:10:8: billing.prices.lab.tiny: must be a whole number between 0 and 1000000 credits",
+                "ostler.toml:11:17: billing.prices.lap: there is no cloud \"lap\"",
             ],
         ),
         (
@@ -204,14 +242,19 @@ fn every_mistake_is_explained_with_its_place() {
                 "ostler.toml:5:11: api.crs4.cistern: must be the address of a Cistern, such as \"http://127.0.0.1:5051/api/v1\"",
             ],
         ),
+        (
+            "[server]\nlisten = \"0.0.0.0:5050\"\n[api.indigo]\nopen = true\nprefix = \"/deployments/x\"",
+            &[
+                "ostler.toml:4:8: api.indigo.open: must be false while server.listen is 0.0.0.0:5050: without credentials, only loopback addresses are served",
+                "ostler.toml:5:10: api.indigo.prefix: `deployments` begins other paths of this server: choose another, such as \"/orchestrator\"",
+            ],
+        ),
         // Issuers.
         (
             "[[oidc]]\nissuer = \"http://issuer.example\"\naudience = [\"x\"]\nalgorithms = [\"none\"]\n[[oidc]]\n",
             &[
-                "ostler.toml:1:1: warning: oidc[0]: has no effect: this version accepts no bearer tokens of issuers",
                 "ostler.toml:2:10: oidc[0].issuer: must begin with https:// (http:// is possible for a loopback address only)",
                 "ostler.toml:4:15: oidc[0].algorithms[0]: must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, found \"none\"",
-                "ostler.toml:5:1: warning: oidc[1]: has no effect: this version accepts no bearer tokens of issuers",
                 "ostler.toml:5:1: oidc[1].issuer: is missing: the issuer as its tokens say it in `iss`, https://…",
                 "ostler.toml:5:1: oidc[1].audience: is missing: the values of `aud` that are meant for this server, such as [\"ostler\"]",
             ],
@@ -260,6 +303,9 @@ fn secrets_are_cut_out_of_source_lines() {
         ),
         ("[clouds.lab]\ndriver = \"d\"\ngrants = { http = [\"http://u:canary-5ecret@h\"] }", "3 | grants = { http = […] }"),
         ("[clouds.lab]\npassword = canary-5ecret\n", "2 | password = …"),
+        ("[clouds.lab] password = \"canary-5ecret\"\n", "1 | [clouds.lab] password = …"),
+        ("[store]\nurl = [\"postgres://u:canary-5ecret@h/d\"]", "2 | url = …"),
+        ("[clouds.lab]\ndriver = \"d\"\nsecrets = \"canary-5ecret\"", "3 | secrets = …"),
     ] {
         let (result, _directory) = parse(text);
         let problems = result.expect_err(text);
@@ -301,6 +347,7 @@ cloud = "prod"
 prefix = "/edge"
 [api.indigo]
 enabled = false
+callbacks = { allow_private = true, hosts = ["Hooks.example", "http://10.0.0.5:8080"] }
 [[oidc]]
 issuer = "https://issuer.example/"
 audience = ["ostler"]
@@ -314,7 +361,7 @@ fn a_full_file_is_read() {
     let (result, directory) = parse(FULL);
     let config = result.unwrap();
     let warnings: Vec<&str> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(warnings, ["api.crs4.open", "api.cloudedge", "api.indigo", "oidc[0]"], "{:?}", config.warnings);
+    assert_eq!(warnings, ["api.crs4.open", "api.cloudedge"], "{:?}", config.warnings);
     assert_eq!(config.server.listen_tls, Some("0.0.0.0:5555".parse().unwrap()));
     assert_eq!(config.server.max_body_bytes, 1 << 20);
     assert_eq!(config.server.trusted_proxies[0].to_string(), "10.0.0.1/32");
@@ -336,8 +383,13 @@ fn a_full_file_is_read() {
     assert_eq!(config.api.crs4.dialect.cloud.as_deref(), Some("default"));
     assert_eq!(config.api.cloudedge.cloud.as_deref(), Some("prod"));
     assert_eq!(config.api.cloudedge.prefix.as_deref(), Some("/edge"));
-    assert!(!config.api.indigo.enabled);
-    assert_eq!(config.oidc[0].algorithms, ["RS256", "ES256"]);
+    assert!(!config.api.indigo.dialect.enabled && !config.api.indigo.open);
+    let callbacks = &config.api.indigo.callbacks;
+    let hosts: Vec<_> = callbacks.hosts.iter().map(ToString::to_string).collect();
+    assert!(callbacks.allow_private);
+    assert_eq!(hosts, ["https://hooks.example", "http://hooks.example", "http://10.0.0.5:8080"]);
+    assert_eq!(config.oidc[0].algorithms, [Algorithm::RS256, Algorithm::ES256]);
+    assert_eq!((&config.oidc[0].roles[..], config.oidc[0].leeway_seconds), (&[Role::Customer][..], 30));
     assert_eq!(config.log.format, LogFormat::Json);
 
     let report = config.check_report();
@@ -351,14 +403,20 @@ fn a_full_file_is_read() {
 #[test]
 fn defaults() {
     let config = good("");
-    assert_eq!(config.server, Server { listen: Some("127.0.0.1:5050".parse().unwrap()), ..Server::default() });
+    assert_eq!(config.server, Server { listen_tls: Some("0.0.0.0:5555".parse().unwrap()), ..Server::default() }, "HTTPS only");
+    assert!(!config.api.conpaas.open_registration && config.services.types.is_empty());
+    assert_eq!((config.billing, config.services, config.work), (Billing::default(), Services::default(), Work::default()));
     assert_eq!(config.drivers, Drivers::default());
     assert_eq!(config.log, Log::default());
     assert!(config.clouds.is_empty() && config.oidc.is_empty() && config.store.url.is_none());
     assert!(!config.api.crs4.open && config.api.crs4.dialect == Dialect::default());
+    assert!(!config.api.indigo.open && config.api.indigo.dialect == Dialect::default());
+    assert_eq!(config.api.indigo.callbacks, Callbacks::default());
 
     let config = good("[server]\nlisten_tls = \"127.0.0.1:0\"\n");
     assert_eq!(config.server.listen, None, "HTTPS only");
+    let config = good("[server]\nlisten = \"127.0.0.1:0\"\n");
+    assert_eq!(config.server.listen_tls, None, "HTTP only, where that is what is said");
 }
 
 #[test]
@@ -366,9 +424,11 @@ fn development() {
     let config = Config::development();
     assert_eq!(config.mode, Mode::Development);
     assert_eq!(config.server.listen, Some("127.0.0.1:5050".parse().unwrap()));
+    assert_eq!(config.server.listen_tls, Some("127.0.0.1:5555".parse().unwrap()));
     assert_eq!(config.clouds.keys().collect::<Vec<_>>(), ["default", "fake_driver"]);
+    assert!(config.api.conpaas.open_registration && config.services.types.len() == 11);
     assert!(config.clouds.values().all(|cloud| cloud.driver == "dummy" && cloud.grants == Grants::default()));
-    assert!(config.api.crs4.open);
+    assert!(config.api.crs4.open && config.api.indigo.open);
     assert!(config.api.served().iter().all(|(_, _, dialect)| dialect.enabled && dialect.cloud.as_deref() == Some("default")));
     assert!(config.check_report().starts_with("mode             development"));
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use ipnet::IpNet;
+use ostler_core::identity::{Algorithm, Introspection, Role};
+use ostler_egress::Origin;
 use secrecy::SecretString;
 use url::Url;
 
@@ -36,6 +38,12 @@ pub struct Config {
     pub clouds: BTreeMap<String, Cloud>,
     /// `[api.…]`: the four dialects.
     pub api: Api,
+    /// `[services]`: what the Director API starts.
+    pub services: Services,
+    /// `[work]`: what looks after changes at providers.
+    pub work: Work,
+    /// `[billing]`: what it costs.
+    pub billing: Billing,
     /// `[[oidc]]`: issuers whose bearer tokens are accepted. None by default.
     pub oidc: Vec<Oidc>,
     /// `[log]`: what is logged, and how.
@@ -47,18 +55,21 @@ pub struct Config {
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// The address for plain HTTP. Default: `127.0.0.1:5050` if `listen_tls` is not given either, else none.
+    /// The address for plain HTTP. Default: none; without a configuration file `127.0.0.1:5050`.
     pub listen: Option<SocketAddr>,
-    /// The address for HTTPS. Default: none.
+    /// The address for HTTPS. Default if `listen` is not given either: `0.0.0.0:5555`; without a configuration file
+    /// `127.0.0.1:5555`.
     pub listen_tls: Option<SocketAddr>,
     /// How clients reach this server: `http(s)://host[:port]`, no path. Used in links that answers contain and in the
     /// generated certificate. Default: none, the request's own Host is used.
     pub public_url: Option<Url>,
     /// Networks of reverse proxies whose `Forwarded` and `X-Forwarded-…` headers are believed. Default: none.
     pub trusted_proxies: Vec<IpNet>,
-    /// The certificate chain of `listen_tls`, PEM, leaf first. Relative to the configuration file. Default: a self-signed
-    /// certificate is made and kept in the data directory.
+    /// The certificate chain of `listen_tls`, PEM, leaf first. Relative to the configuration file. Default: one of our own
+    /// authority, made and renewed by the server.
     pub tls_certificate: Option<PathBuf>,
+    /// Names and addresses that our own certificate is for, besides the host of `public_url`, `localhost`, `127.0.0.1` and `::1`.
+    pub tls_names: Vec<String>,
     /// The private key of `tls_certificate`, PEM (PKCS#8, PKCS#1 or SEC1).
     pub tls_key: Option<PathBuf>,
     /// The largest request body, in bytes. Default 1 MiB.
@@ -79,6 +90,7 @@ impl Default for Server {
             public_url: None,
             trusted_proxies: Vec::new(),
             tls_certificate: None,
+            tls_names: Vec::new(),
             tls_key: None,
             max_body_bytes: 1 << 20,
             max_connections: 8192,
@@ -183,6 +195,8 @@ pub struct Cloud {
     pub instances: Instances,
     /// How the driver's HTTPS connections authenticate both sides.
     pub tls: OutgoingTls,
+    /// Whether deployments are placed here, and how willingly.
+    pub deployments: Placing,
 }
 
 impl Cloud {
@@ -196,7 +210,25 @@ impl Cloud {
             limits: Limits::default(),
             instances: Instances::default(),
             tls: OutgoingTls::default(),
+            deployments: Placing::default(),
         }
+    }
+}
+
+/// `[clouds.NAME.deployments]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placing {
+    /// Whether deployments are placed on this cloud. Default true.
+    pub enabled: bool,
+    /// How much it is preferred to the other clouds, up to 1000. Default 1.
+    pub priority: f64,
+    /// The service-level agreements that cover it, as templates name them in placement policies. Default: none.
+    pub agreements: Vec<String>,
+}
+
+impl Default for Placing {
+    fn default() -> Self {
+        Self { enabled: true, priority: 1.0, agreements: Vec::new() }
     }
 }
 
@@ -316,11 +348,11 @@ pub struct Api {
     /// `[api.crs4]`: Orchestrator API V.1, `/api/v1`.
     pub crs4: Crs4,
     /// `[api.conpaas]`: the Director, `/`.
-    pub conpaas: Dialect,
+    pub conpaas: Conpaas,
     /// `[api.cloudedge]`: `/cloudedge`.
     pub cloudedge: Dialect,
-    /// `[api.indigo]`: `/deployments`, `/schedules`, `/configuration`.
-    pub indigo: Dialect,
+    /// `[api.indigo]`: PaaS Orchestrator, `/deployments`, `/configuration`, `/info`.
+    pub indigo: Indigo,
 }
 
 /// What can be set for every dialect.
@@ -354,6 +386,124 @@ pub struct Crs4 {
     pub cistern: Option<Url>,
 }
 
+/// `[api.conpaas]`: besides what every dialect has.
+#[derive(Clone, Debug)]
+pub struct Conpaas {
+    /// What every dialect has.
+    pub dialect: Dialect,
+    /// Whether `/new_user` is open to everybody. Default: in development mode only.
+    pub open_registration: bool,
+    /// The most credit with which somebody can register. Default 50.
+    pub max_initial_credit: u64,
+}
+
+impl Default for Conpaas {
+    fn default() -> Self {
+        Self { dialect: Dialect::default(), open_registration: false, max_initial_credit: 50 }
+    }
+}
+
+/// `[api.indigo]`: besides what every dialect has.
+#[derive(Clone, Debug, Default)]
+pub struct Indigo {
+    /// What every dialect has. With a prefix, everything below it belongs to this dialect.
+    pub dialect: Dialect,
+    /// Whether it is served without credentials, as the original is when its `oidc.enabled` is off; on loopback addresses only.
+    /// Default: in development mode only.
+    pub open: bool,
+    /// Whether templates are refused for what published ones often get wrong: unknown properties, types of other versions.
+    /// Default false.
+    pub strict: bool,
+    /// `callbacks`: whom deployments may tell what becomes of them.
+    pub callbacks: Callbacks,
+}
+
+/// `callbacks` of `[api.indigo]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Callbacks {
+    /// Whether also addresses in private networks are told. Default false: public ones only, and loopback in development mode.
+    pub allow_private: bool,
+    /// Origins that are told, and no others: a literal address or `localhost` among them is acceptable wherever it is. Default:
+    /// none, which means all.
+    pub hosts: Vec<Origin>,
+}
+
+/// `[services]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// How long a node of a service may take until it has an address, in seconds. Default 300.
+    pub start_timeout_seconds: u64,
+    /// The archive that managers fetch (`/download/ConPaaS.tar.gz`). Relative to the configuration file. Default: none.
+    pub archive: Option<PathBuf>,
+    /// Whether the host charges for running nodes by itself. Default true.
+    pub metering: bool,
+    /// The port on which managers answer. Default 443.
+    pub manager_port: u16,
+    /// How the names of nodes begin. Default `conpaas`.
+    pub name_prefix: String,
+    /// `[services.types.NAME]`: what can be started. Without a configuration file: the types of the original, on the dummy
+    /// clouds.
+    pub types: BTreeMap<String, ServiceType>,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            start_timeout_seconds: 300,
+            archive: None,
+            metering: true,
+            manager_port: 443,
+            name_prefix: "conpaas".to_owned(),
+            types: BTreeMap::new(),
+        }
+    }
+}
+
+/// `[services.types.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceType {
+    /// The image of the manager's node, by the provider's identifier. Required.
+    pub image: String,
+    /// Its size, by the provider's identifier. Required.
+    pub size: String,
+    /// A file with the shell script that starts the manager, in the place of the usual one. Relative to the configuration file.
+    pub script: Option<String>,
+    /// `[services.types.NAME.clouds.CLOUD]`: image and size in this cloud, where they differ.
+    pub clouds: BTreeMap<String, (String, String)>,
+}
+
+/// `[work]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// How often what providers have is compared with what the store knows, in seconds; 0: never. Default 600.
+    pub sweep_seconds: u64,
+    /// Whether nodes that failed operations have left behind are destroyed, or only reported. Default true.
+    pub remove_orphans: bool,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self { sweep_seconds: 600, remove_orphans: true }
+    }
+}
+
+/// `[billing]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Billing {
+    /// Credits per node and started period. Default 1.
+    pub price: u64,
+    /// What is paid for at a time, in seconds. Default 3600.
+    pub period_seconds: u64,
+    /// `[billing.prices.CLOUD]`: prices by size, where they differ.
+    pub prices: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Default for Billing {
+    fn default() -> Self {
+        Self { price: 1, period_seconds: 3600, prices: BTreeMap::new() }
+    }
+}
+
 /// The listeners on which a dialect is served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListenerChoice {
@@ -378,17 +528,40 @@ impl ListenerChoice {
 }
 
 /// `[[oidc]]`: an issuer of bearer tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Oidc {
     /// The issuer, exactly as its tokens say in `iss`. https, or http on a loopback address. Required.
     pub issuer: String,
     /// Accepted values of `aud`, at least one. Required.
     pub audience: Vec<String>,
     /// Accepted signature algorithms, asymmetric ones only. Default `["RS256", "ES256"]`.
-    pub algorithms: Vec<String>,
+    pub algorithms: Vec<Algorithm>,
     /// Certificate authorities for the issuer's address, PEM, instead of the system's. Relative to the configuration file.
     /// Default: none.
     pub ca: Option<PathBuf>,
+    /// Origins besides the issuer's own at which its keys and endpoints may be. Default: none.
+    pub endpoints: Vec<Origin>,
+    /// Who this server is to the issuer, to ask about tokens. Default: none.
+    pub client_id: Option<String>,
+    /// The secret of that. Default: none.
+    pub client_secret: Option<Secret>,
+    /// About which tokens the issuer is asked: those that only it can read, all (so that one it has revoked is refused within a
+    /// minute), or none. Default `opaque`; without `client_id` it is asked about none.
+    pub introspection: Introspection,
+    /// Whether groups and organisation are also asked of the userinfo endpoint, for tokens with the scope `openid`. Default false.
+    pub userinfo: bool,
+    /// Claims that list groups; what they say is joined. Default `["groups", "wlcg.groups"]`.
+    pub groups_claims: Vec<String>,
+    /// The claim that names the organisation. Default `organisation_name`.
+    pub organisation_claim: String,
+    /// The organisation of those for whom the issuer names none. Default: none.
+    pub organisation: Option<String>,
+    /// How far the issuer's clock may be from ours, in seconds, at most 300. Default 30.
+    pub leeway_seconds: u64,
+    /// What whoever comes with one of its tokens is. Default `["customer"]`. A linked user's roles are added.
+    pub roles: Vec<Role>,
+    /// The group whose members handle the deployments of everybody of their organisation. Default: none.
+    pub supervisors: Option<String>,
 }
 
 /// `[log]`.

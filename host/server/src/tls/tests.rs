@@ -1,59 +1,70 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use ostler_store::{Options, Store};
 
-fn self_signed(directory: &Path, public_host: Option<&str>) -> CertificateSource {
-    CertificateSource::SelfSigned { directory: directory.join("data/tls"), public_host: public_host.map(str::to_owned) }
+async fn authority(directory: &Path) -> Authority {
+    let store = Store::open("sqlite::memory:", &Options::default()).await.unwrap();
+    Authority::open(&directory.join("ca"), store).await.unwrap()
 }
 
-fn leaf(source: CertificateSource) -> CertificateDer<'static> {
-    ServerCertificate::load(source).unwrap().leaf().unwrap()
+fn own(directory: &Path, names: &[&str]) -> OwnCertificate {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    OwnCertificate::new(&crate::config::Server { tls_names: names, ..Default::default() }, directory)
 }
 
-#[test]
-fn a_generated_certificate_is_kept_while_it_suits() {
+fn leaf(own: &OwnCertificate) -> CertificateDer<'static> {
+    ServerCertificate::load(own.files()).unwrap().leaf().unwrap()
+}
+
+#[tokio::test]
+async fn our_certificate_is_kept_while_it_suits() {
     let directory = tempfile::tempdir().unwrap();
-    let source = self_signed(directory.path(), None);
-    let first = leaf(source.clone());
-    assert_eq!(leaf(source.clone()), first, "kept");
+    let authority = authority(directory.path()).await;
+    let plain = own(directory.path(), &[]);
+    assert!(plain.ensure(&authority).await.unwrap());
+    let first = leaf(&plain);
+    assert!(!plain.ensure(&authority).await.unwrap(), "kept");
 
-    let named = leaf(self_signed(directory.path(), Some("ostler.example")));
-    assert_ne!(named, first, "the new host is missing from the old one");
-    assert_eq!(leaf(source.clone()), named, "more names do not hurt");
+    let named = own(directory.path(), &["ostler.example", "192.0.2.7"]);
+    assert!(named.ensure(&authority).await.unwrap(), "the new names are missing from the old one");
+    assert!(!plain.ensure(&authority).await.unwrap(), "more names do not hurt");
+    assert_ne!(leaf(&named), first);
 
-    let key = directory.path().join("data/tls/key.pem");
-    fs::write(&key, "damaged").unwrap();
-    let repaired = leaf(source.clone());
-    assert_ne!(repaired, named);
-
-    fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
-    assert_ne!(leaf(source), repaired, "a key that is not the certificate's");
+    for damage in ["damaged".to_owned(), rcgen::KeyPair::generate().unwrap().serialize_pem()] {
+        fs::write(plain.files().key, &damage).unwrap();
+        assert!(plain.ensure(&authority).await.unwrap(), "{damage}");
+    }
 }
 
-#[test]
-fn an_ending_certificate_is_replaced() {
+#[tokio::test]
+async fn a_certificate_that_ends_or_is_anothers_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
-    let source = self_signed(directory.path(), None);
-    let certificate = ServerCertificate::load(source.clone()).unwrap();
-    let lasts = certificate.expires().unwrap().duration_since(SystemTime::now()).unwrap();
-    assert!(lasts > VALIDITY - Duration::from_hours(1) && lasts <= VALIDITY, "{lasts:?}");
-
-    let mut params = rcgen::CertificateParams::new(["localhost", "127.0.0.1", "::1"].map(str::to_owned)).unwrap();
-    params.not_after = (SystemTime::now() + RENEWAL - Duration::from_hours(1)).into();
+    let authority = authority(directory.path()).await;
+    let plain = own(directory.path(), &[]);
+    plain.ensure(&authority).await.unwrap();
+    // Of another authority, and good for long.
     let pair = rcgen::KeyPair::generate().unwrap();
-    let ending = params.self_signed(&pair).unwrap();
-    fs::write(directory.path().join("data/tls/key.pem"), pair.serialize_pem()).unwrap();
-    fs::write(directory.path().join("data/tls/cert.pem"), ending.pem()).unwrap();
-    assert_ne!(leaf(source), *ending.der());
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let foreign = rcgen::CertificateParams::new(names).unwrap().self_signed(&pair).unwrap();
+    fs::write(plain.files().key, pair.serialize_pem()).unwrap();
+    fs::write(plain.files().certificate, foreign.pem()).unwrap();
+    assert!(plain.ensure(&authority).await.unwrap());
+    assert!(!plain.ensure(&authority).await.unwrap());
+    // Of our own, and not for ever.
+    let kept = plain.files().load().unwrap();
+    assert!(plain.suits(&kept, &authority, RENEWAL));
+    assert!(!plain.suits(&kept, &authority, Duration::from_hours(24 * 731)));
 }
 
 #[cfg(unix)]
-#[test]
-fn only_the_owner_reads_what_was_generated() {
+#[tokio::test]
+async fn only_the_owner_reads_what_was_made() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
-    leaf(self_signed(directory.path(), None));
-    for (path, mode) in [("data/tls", 0o700), ("data/tls/key.pem", 0o600), ("data/tls/cert.pem", 0o600)] {
+    own(directory.path(), &[]).ensure(&authority(directory.path()).await).await.unwrap();
+    let modes = [("ca", 0o700), ("ca/ca_key.pem", 0o600), ("tls", 0o700), ("tls/key.pem", 0o600), ("tls/cert.pem", 0o600)];
+    for (path, mode) in modes {
         let permissions = fs::metadata(directory.path().join(path)).unwrap().permissions();
         assert_eq!(permissions.mode() & 0o777, mode, "{path}");
     }
@@ -81,26 +92,25 @@ fn unusable_files_are_refused() {
                 fs::write(path, content).unwrap();
             }
         }
-        let source = CertificateSource::Files { certificate: certificate.clone(), key: key.clone() };
+        let source = CertificateFiles { certificate: certificate.clone(), key: key.clone() };
         let error = ServerCertificate::load(source).unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");
     }
 }
 
 #[test]
-fn the_configuration_chooses_the_source() {
-    let data = Path::new("data");
+fn the_certificate_names_the_public_host_and_this_machine() {
     let public_url = |url: &str| crate::config::Server { public_url: Some(url.parse().unwrap()), ..Default::default() };
-    for (server, host) in [
-        (crate::config::Server::default(), None),
-        (public_url("https://ostler.example:5555"), Some("ostler.example")),
-        (public_url("https://[fd00::1]"), Some("fd00::1")),
+    for (server, first) in [
+        (crate::config::Server::default(), "localhost"),
+        (public_url("https://ostler.example:5555"), "ostler.example"),
+        (public_url("https://[fd00::1]"), "fd00::1"),
+        (public_url("https://localhost:5555"), "localhost"),
     ] {
-        let CertificateSource::SelfSigned { directory, public_host } = CertificateSource::from_config(&server, data) else {
-            panic!("files")
-        };
-        assert_eq!((directory, public_host.as_deref()), (data.join("tls"), host));
+        let names = OwnCertificate::new(&server, Path::new("data")).names;
+        assert_eq!(names[0], first);
+        for local in ["localhost", "127.0.0.1", "::1"] {
+            assert_eq!(names.iter().filter(|name| *name == local).count(), 1, "{names:?}");
+        }
     }
-    let files = crate::config::Server { tls_certificate: Some("c".into()), tls_key: Some("k".into()), ..Default::default() };
-    assert!(matches!(CertificateSource::from_config(&files, data), CertificateSource::Files { .. }));
 }

@@ -1,10 +1,10 @@
 //! What a request says, before anybody looks at what it means.
 
 use super::errors::Fault;
+use crate::api::body::{self, BodyError};
 use axum::body::Body;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value};
 
 /// A request: its head, and what its body holds.
@@ -28,15 +28,10 @@ impl Input {
 
     /// A request with its body, if there is one, up to a limit.
     pub(super) async fn read(parts: Parts, body: Body, limit: usize) -> Result<Self, Fault> {
-        let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit as u64) {
-            return Err(Fault::TooLarge);
-        }
-        let bytes = match Limited::new(body, limit).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(Fault::TooLarge),
-            Err(_) => return Err(Fault::MalformedJson("the body was cut short".into())),
-        };
+        let bytes = body::read(&parts.headers, body, limit).await.map_err(|error| match error {
+            BodyError::TooLarge => Fault::TooLarge,
+            BodyError::Cut => Fault::MalformedJson("the body was cut short".into()),
+        })?;
         let json = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
             let essence = kind.split(';').next().unwrap_or_default().trim();
             essence.eq_ignore_ascii_case("application/json")

@@ -184,13 +184,13 @@ async fn who(here: &Here, access: Access, peer: &PeerInfo, input: &Input) -> Res
         Access::Needs(_) if crs4.open && auth::is_local(peer, &input.parts.uri, &input.parts.headers) => {
             return Ok(Principal::open());
         }
-        Access::Needs(permission) | Access::Always(permission) => permission,
+        Access::Needs(permission) | Access::Always(permission) | Access::Certificate(permission) => permission,
     };
-    let credentials = match input.token() {
-        Some(token) => auth::token_of(&token)?,
-        None => auth::from_headers(&input.parts.headers)?.ok_or(Error::Unauthenticated)?,
+    let identity = &here.app.core.identity;
+    let principal = match input.token() {
+        Some(token) => identity.authenticate(&auth::token_of(&token)?, peer.addr.ip()).await?,
+        None => auth::principal(&here.app, peer, &input.parts.headers).await?,
     };
-    let principal = here.app.core.identity.authenticate(&credentials, peer.addr.ip()).await?;
     principal.require(needed)?;
     Ok(principal)
 }

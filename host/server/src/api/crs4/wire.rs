@@ -3,9 +3,9 @@
 use ostler_core::model::{Address, Description, Image, Node, NodeState, Reach, Size};
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::ser::{CharEscape, Formatter, PrettyFormatter};
 use sha1::{Digest, Sha1};
-use std::io::{self, Write};
+
+pub(super) use crate::api::json::pretty;
 
 /// A node. Fields stand in the order of their names, as everywhere in this file.
 #[derive(Serialize)]
@@ -154,101 +154,11 @@ fn object(extra: &str) -> Value {
     }
 }
 
-/// Writes JSON in the original's form.
-pub(super) fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1024);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Ascii(PrettyFormatter::new()));
-    // Neither our shapes nor a `Value` can fail to serialise, and a `Vec` takes every write.
-    if value.serialize(&mut serializer).is_err() {
-        bytes.clear();
-    }
-    bytes
-}
-
-/// Pretty, with everything outside ASCII escaped.
-struct Ascii(PrettyFormatter<'static>);
-
-impl Formatter for Ascii {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // Most texts are plain: one write.
-        if fragment.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        let mut units = [0; 2];
-        for c in fragment.chars() {
-            if c.is_ascii() && c != '\x7f' {
-                writer.write_all(&[c as u8])?;
-            } else {
-                for unit in c.encode_utf16(&mut units) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
-        self.0.write_char_escape(writer, escape)
-    }
-
-    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_array(writer)
-    }
-
-    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array(writer)
-    }
-
-    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_array_value(writer, first)
-    }
-
-    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array_value(writer)
-    }
-
-    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object(writer)
-    }
-
-    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object(writer)
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_object_key(writer, first)
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(writer)
-    }
-
-    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object_value(writer)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn json_is_written_as_the_original_wrote_it() {
-        for (value, expected) in [
-            (json!({}), "{}"),
-            (json!({"b": [], "a": {}}), "{\n  \"a\": {},\n  \"b\": []\n}"),
-            (
-                json!({"z": {"y": 1, "x": [true, null]}}),
-                "{\n  \"z\": {\n    \"x\": [\n      true,\n      null\n    ],\n    \"y\": 1\n  }\n}",
-            ),
-            (json!("é\u{1f600}\u{7f}\n\"\\/"), "\"\\u00e9\\ud83d\\ude00\\u007f\\n\\\"\\\\/\""),
-            (json!("\u{8}\u{c}\u{1}"), "\"\\b\\f\\u0001\""),
-        ] {
-            assert_eq!(String::from_utf8(pretty(&value)).unwrap(), expected);
-        }
-    }
 
     #[test]
     fn uuids_are_those_of_libcloud() {

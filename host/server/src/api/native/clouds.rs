@@ -10,7 +10,7 @@ use ostler_core::identity::Principal;
 use serde::Deserialize;
 
 /// All configured clouds.
-#[utoipa::path(get, path = "/ostler/v1/clouds", tag = "clouds", responses((status = 200, body = Clouds), (status = 401, body = Problem)))]
+#[utoipa::path(get, path = "/ostler/v1/clouds", operation_id = "list_clouds", tag = "clouds", responses((status = 200, body = Clouds), (status = 401, body = Problem)))]
 pub(super) async fn list(State(app): State<App>, Extension(who): Extension<Principal>) -> Response {
     match app.core.compute.clouds(&who) {
         Ok(clouds) => Json(Clouds { clouds: clouds.into_iter().map(Cloud::from).collect() }).into_response(),
@@ -25,7 +25,7 @@ pub(super) struct Show {
 }
 
 /// One cloud; with `check=true` its provider is asked first.
-#[utoipa::path(get, path = "/ostler/v1/clouds/{name}", tag = "clouds",
+#[utoipa::path(get, path = "/ostler/v1/clouds/{name}", operation_id = "show_cloud", tag = "clouds",
     params(("name" = String, Path, description = "The cloud's name"), ("check" = Option<bool>, Query, description = "Whether to ask the provider")),
     responses((status = 200, body = Cloud), (status = 404, body = Problem)))]
 pub(super) async fn show(

@@ -17,7 +17,7 @@ use ostler_store::DriverSource;
 const SIGNATURE: &str = "ostler-signature";
 
 /// All driver names, with what serves them.
-#[utoipa::path(get, path = "/ostler/v1/drivers", tag = "drivers", responses((status = 200, body = Drivers), (status = 401, body = Problem), (status = 403, body = Problem)))]
+#[utoipa::path(get, path = "/ostler/v1/drivers", operation_id = "list_drivers", tag = "drivers", responses((status = 200, body = Drivers), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn list(State(app): State<App>, Extension(who): Extension<Principal>) -> Response {
     match app.core.drivers.list(&who).await {
         Ok(drivers) => Json(Drivers { drivers: drivers.into_iter().map(Driver::from).collect() }).into_response(),
@@ -26,7 +26,7 @@ pub(super) async fn list(State(app): State<App>, Extension(who): Extension<Princ
 }
 
 /// One driver name with its history, the latest first.
-#[utoipa::path(get, path = "/ostler/v1/drivers/{name}", tag = "drivers", params(("name" = String, Path, description = "The driver's name")),
+#[utoipa::path(get, path = "/ostler/v1/drivers/{name}", operation_id = "show_driver", tag = "drivers", params(("name" = String, Path, description = "The driver's name")),
     responses((status = 200, body = DriverHistory), (status = 404, body = Problem)))]
 pub(super) async fn show(State(app): State<App>, Extension(who): Extension<Principal>, Path(name): Path<String>) -> Response {
     match app.core.drivers.show(&who, &name).await {
@@ -40,7 +40,7 @@ pub(super) async fn show(State(app): State<App>, Extension(who): Extension<Princ
 
 /// Installs a component: it is verified, compiled and probed for every cloud that uses the driver, and serves when this answers.
 /// Where it is refused, what served goes on serving. Installing what serves already changes nothing.
-#[utoipa::path(put, path = "/ostler/v1/drivers/{name}", tag = "drivers",
+#[utoipa::path(put, path = "/ostler/v1/drivers/{name}", operation_id = "install_driver", tag = "drivers",
     params(("name" = String, Path, description = "The driver's name"),
            ("ostler-signature" = Option<String>, Header, description = "Base64 of an Ed25519 signature over the component")),
     request_body(content_type = "application/wasm", content = Vec<u8>, description = "A WebAssembly component of the world `ostler:driver/cloud-driver`"),
@@ -78,7 +78,7 @@ pub(super) async fn install(
 }
 
 /// Removes a driver that no cloud uses; of one that the program brings along, what was installed over it.
-#[utoipa::path(delete, path = "/ostler/v1/drivers/{name}", tag = "drivers", params(("name" = String, Path, description = "The driver's name")),
+#[utoipa::path(delete, path = "/ostler/v1/drivers/{name}", operation_id = "remove_driver", tag = "drivers", params(("name" = String, Path, description = "The driver's name")),
     responses((status = 204), (status = 404, body = Problem), (status = 409, description = "Clouds use it", body = Problem)))]
 pub(super) async fn remove(State(app): State<App>, Extension(who): Extension<Principal>, Path(name): Path<String>) -> Response {
     match app.core.drivers.remove(&who, &name).await {
@@ -88,7 +88,7 @@ pub(super) async fn remove(State(app): State<App>, Extension(who): Extension<Pri
 }
 
 /// Goes back to the component that served before, or to the one of a digest.
-#[utoipa::path(post, path = "/ostler/v1/drivers/{name}/rollback", tag = "drivers", params(("name" = String, Path, description = "The driver's name")),
+#[utoipa::path(post, path = "/ostler/v1/drivers/{name}/rollback", operation_id = "roll_back_driver", tag = "drivers", params(("name" = String, Path, description = "The driver's name")),
     request_body(content = Option<Rollback>, content_type = "application/json"),
     responses((status = 200, body = Change), (status = 404, description = "No such driver or version", body = Problem)))]
 pub(super) async fn roll_back(

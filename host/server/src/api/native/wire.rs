@@ -1,5 +1,9 @@
 //! JSON of our own API.
 
+pub mod accounts;
+pub mod data_events;
+pub mod work;
+
 use ostler_core::compute::CloudInfo;
 use ostler_core::drivers::{DriverInfo, Installed};
 use ostler_store::DriverVersion;
