@@ -170,7 +170,7 @@ async fn our_own_api_is_documented() {
 #[tokio::test]
 async fn https_with_a_certificate_of_its_own() {
     let server = Setup::development().arg("--listen-tls").arg("127.0.0.1:0").start().await;
-    let pem = std::fs::read(server.data().join("tls/cert.pem")).unwrap();
+    let pem = std::fs::read(server.data().join("ca/ca_cert.pem")).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     for certificate in <rustls::pki_types::CertificateDer<'_> as rustls::pki_types::pem::PemObject>::pem_slice_iter(&pem) {
         roots.add(certificate.unwrap()).unwrap();

@@ -329,7 +329,10 @@ async fn a_second_server_on_the_same_data_is_refused() {
 #[tokio::test]
 async fn two_servers_share_a_postgresql() {
     let Some(database) = Database::postgres().await else { return };
-    let (one, two) = futures::join!(setup(&database).start(), setup(&database).start());
+    let authority = tempfile::tempdir().unwrap();
+    ostler_ca::Authority::open_or_create(authority.path()).unwrap();
+    let setup = || setup(&database).authority(authority.path());
+    let (one, two) = futures::join!(setup().start(), setup().start());
     let mut replies = Vec::new();
     for (number, server) in [&one, &two, &one, &two].into_iter().enumerate() {
         replies.push(start(&mut server.client(), "plain", Some("shared"), &order("a")).await.unwrap());

@@ -1,12 +1,16 @@
 //! End-to-end: the built server, over real HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod admin;
 mod auth;
+mod callbacks;
 mod cistern;
 mod config;
+mod conpaas;
 mod containment;
 mod durable;
 mod errors;
+mod indigo;
 mod swap;
 mod transcript;
 mod v1;

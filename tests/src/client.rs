@@ -1,14 +1,17 @@
-//! HTTP/1.1, with nothing added and nothing taken away.
+//! HTTP/1.1, plain or over TLS, with nothing added and nothing taken away.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use std::net::SocketAddr;
+use rustls::pki_types::ServerName;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
 
 /// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,16 +45,30 @@ impl Reply {
 }
 
 /// One connection, opened when it is needed and kept alive.
-#[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
+    /// Where it comes from, if that matters.
+    from: Option<Ipv4Addr>,
+    tls: Option<TlsConnector>,
     sender: Option<http1::SendRequest<Full<Bytes>>>,
 }
 
 impl Client {
     /// A client of this address.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, sender: None }
+        Self { address, from: None, tls: None, sender: None }
+    }
+
+    /// A client over TLS. The server is to be `localhost`.
+    pub fn tls(address: SocketAddr, config: rustls::ClientConfig) -> Self {
+        Self { tls: Some(TlsConnector::from(Arc::new(config))), ..Self::new(address) }
+    }
+
+    /// Comes from this address of this machine.
+    #[must_use]
+    pub fn from(mut self, from: Ipv4Addr) -> Self {
+        self.from = Some(from);
+        self
     }
 
     /// Sends a request and reads the whole answer. An error says at which step the transport failed.
@@ -73,11 +90,23 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<Full<Bytes>>, String> {
-        let stream = TcpStream::connect(self.address).await.map_err(|error| format!("connect: {error}"))?;
+        let stream = match self.from {
+            None => TcpStream::connect(self.address).await,
+            Some(from) => {
+                let socket = TcpSocket::new_v4().map_err(|error| error.to_string())?;
+                socket.bind(SocketAddr::new(IpAddr::V4(from), 0)).map_err(|error| error.to_string())?;
+                socket.connect(self.address).await
+            }
+        };
+        let stream = stream.map_err(|error| format!("connect: {error}"))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("handshake: {error}"))?;
-        tokio::spawn(connection);
-        Ok(sender)
+        match &self.tls {
+            None => handshake(stream).await,
+            Some(tls) => {
+                let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
+                handshake(tls.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?).await
+            }
+        }
     }
 
     /// A request with `Host` and these header fields.
@@ -102,6 +131,14 @@ impl Client {
     pub async fn get(&mut self, path: &str) -> Reply {
         self.call("GET", path, &[], "").await
     }
+}
+
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<http1::SendRequest<Full<Bytes>>, String> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("handshake: {error}"))?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// Writes these bytes on a new connection and reads until the server closes it or has answered with as much as it announced.

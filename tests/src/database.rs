@@ -56,10 +56,39 @@ impl Database {
         }
     }
 
+    /// What should not be left when all is quiet: pending operations, reservations that nobody closed, accounts whose balance is
+    /// not the sum of their entries, nodes that belong to no running service. A line each.
+    pub async fn loose_ends(&self, data: &Path) -> Vec<String> {
+        const SQL: &str = "
+            SELECT 'operation ' || id || ' ' || kind FROM operations WHERE state = 'pending'
+            UNION ALL
+            SELECT 'reservation ' || r.id FROM credit_entries r WHERE r.kind = 'reserve'
+                AND NOT EXISTS (SELECT 1 FROM credit_entries c WHERE c.reservation = r.id)
+            UNION ALL
+            SELECT 'account ' || a.user_id FROM credit_accounts a
+                WHERE a.balance <> (SELECT COALESCE(SUM(e.amount), 0) FROM credit_entries e WHERE e.user_id = a.user_id)
+            UNION ALL
+            SELECT 'node ' || n.id || ' ' || n.state FROM service_nodes n JOIN services s ON s.id = n.service_id
+                WHERE n.state <> 'present' OR s.state <> 'running'";
+        match self {
+            Self::Sqlite => {
+                let url = format!("sqlite:{}?mode=ro", data.join("ostler.db").display());
+                let mut connection = SqliteConnection::connect(&url).await.unwrap();
+                sqlx::query(SQL).fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get(0)).collect()
+            }
+            Self::Postgres(url, ..) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::query(SQL).fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get(0)).collect()
+            }
+        }
+    }
+
     /// Makes a user with this role and the administrator's password. Of an SQLite database, while the server does not run.
     pub async fn clone_administrator(data: &Path, name: &str, role: &str) {
-        const USER: &str = "INSERT INTO users (id, username, password_hash, active, created_at, updated_at)
-            SELECT $1, $1, password_hash, active, created_at, updated_at FROM users WHERE username = 'admin'";
+        // A number that the server's own counter does not come to.
+        const USER: &str = "INSERT INTO users (id, username, password_hash, active, created_at, updated_at, number)
+            SELECT $1, $1, password_hash, active, created_at, updated_at, (SELECT max(number) + 1000000 FROM users)
+            FROM users WHERE username = 'admin'";
         const ROLE: &str = "INSERT INTO user_roles (user_id, role) VALUES ($1, $2)";
         let url = format!("sqlite:{}", data.join("ostler.db").display());
         let mut connection = SqliteConnection::connect(&url).await.unwrap();

@@ -7,6 +7,8 @@
 pub mod client;
 pub mod components;
 pub mod database;
+pub mod director;
+pub mod kill;
 pub mod provider;
 pub mod server;
 pub mod turn;

@@ -8,11 +8,13 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +40,13 @@ pub enum Answer {
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 type Decide = dyn Fn(&Seen) -> Answer + Send + Sync;
+type Tls = Arc<Mutex<Option<Arc<ServerConfig>>>>;
 
 /// The service. It ends when this is dropped.
 pub struct Provider {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    tls: Tls,
     task: JoinHandle<()>,
 }
 
@@ -55,19 +59,42 @@ impl Drop for Provider {
 impl Provider {
     /// Starts it on a free port.
     pub async fn start(decide: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), decide)
+    }
+
+    /// Starts it on this listener.
+    pub fn on(listener: TcpListener, decide: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let tls = Tls::default();
         let (kept, decide): (_, Arc<Decide>) = (Arc::clone(&seen), Arc::new(decide));
+        let shown = Arc::clone(&tls);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (kept, decide) = (Arc::clone(&kept), Arc::clone(&decide));
                 let service = service_fn(move |request| answer(request, Arc::clone(&kept), Arc::clone(&decide)));
-                connections.spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                let tls = shown.lock().unwrap().clone();
+                connections.spawn(async move {
+                    let http = hyper::server::conn::http1::Builder::new();
+                    // Whoever hangs up or is refused notices it himself.
+                    match tls {
+                        None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+                        Some(tls) => {
+                            if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
+                                drop(http.serve_connection(TokioIo::new(stream), service).await);
+                            }
+                        }
+                    }
+                });
             }
         });
-        Self { address, seen, task }
+        Self { address, seen, tls, task }
+    }
+
+    /// Lets it speak TLS from the next connection on.
+    pub fn show(&self, tls: ServerConfig) {
+        *self.tls.lock().unwrap() = Some(Arc::new(tls));
     }
 
     /// `http://127.0.0.1:PORT`.

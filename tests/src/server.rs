@@ -19,6 +19,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     drivers: Vec<(String, Vec<u8>)>,
+    authority: Option<PathBuf>,
     alone: bool,
 }
 
@@ -54,6 +55,13 @@ impl Setup {
         self
     }
 
+    /// With the certificate authority of this directory: all servers on one database must have the same.
+    #[must_use]
+    pub fn authority(mut self, directory: &Path) -> Self {
+        self.authority = Some(directory.to_owned());
+        self
+    }
+
     /// In a turn that the test has taken itself.
     #[must_use]
     pub fn alone(mut self) -> Self {
@@ -69,6 +77,13 @@ impl Setup {
         std::fs::create_dir_all(data.join("drivers")).unwrap();
         for (name, component) in &self.drivers {
             std::fs::write(data.join("drivers").join(format!("{name}.wasm")), component).unwrap();
+        }
+        if let Some(authority) = &self.authority {
+            std::fs::create_dir(data.join("ca")).unwrap();
+            for name in ["ca_cert.pem", "ca_key.pem"] {
+                // With the mode, which the server looks at.
+                std::fs::copy(authority.join(name), data.join("ca").join(name)).unwrap();
+            }
         }
         if let Some(config) = &self.config {
             std::fs::write(directory.path().join("ostler.toml"), config).unwrap();
@@ -166,6 +181,17 @@ impl Server {
         }
     }
 
+    /// Starts the process, which is to end on its way up or soon after it.
+    pub async fn start_and_die(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let mut command = self.command(&self.data());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        collect(child.stdout.take().unwrap(), Arc::clone(&self.output));
+        collect(child.stderr.take().unwrap(), Arc::clone(&self.log));
+        self.child = Some(child);
+        assert!(!self.ended().await.success(), "it ended by itself");
+    }
+
     /// `ostler serve` as it was set up, on this data directory.
     pub fn command(&self, data: &Path) -> Command {
         let mut command = program();
@@ -177,6 +203,12 @@ impl Server {
             command.env(name, value);
         }
         command
+    }
+
+    /// Sets a variable for the next start, or takes it away.
+    pub fn set_env(&mut self, name: &str, value: Option<&str>) {
+        self.setup.environment.retain(|(known, _)| known != name);
+        self.setup.environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
 
     /// `kill -9`, and waits for the end.

@@ -57,7 +57,7 @@ pub(crate) fn run(report: &mut Report, server: &Server, scratch: &Scratch) {
 }
 
 /// A database that syncs each commit, as the server's does.
-async fn open(file: &Path) -> SqliteConnection {
+pub(crate) async fn open(file: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
@@ -73,7 +73,7 @@ async fn open(file: &Path) -> SqliteConnection {
 }
 
 /// One connection that does nothing but commit.
-async fn commits(connection: &mut SqliteConnection) -> Measured {
+pub(crate) async fn commits(connection: &mut SqliteConnection) -> Measured {
     let content = [0_u8; 300];
     let (started, mut latencies) = (Instant::now(), Vec::new());
     while started.elapsed() < TURN {

@@ -1,7 +1,7 @@
 //! What the server costs, as ratios to reference programs measured in the same run.
 //!
 //! `cargo bench --profile release --workspace --bench http` after a build of the whole workspace; names of sections (`list`,
-//! `large`, `change`, `call`, `start`, `swap`) run only those. Prints a table, writes `target/bench/http.json`, and fails where a bar is
+//! `large`, `change`, `call`, `start`, `swap`, `director`, `deployments`) run only those. Prints a table, writes `target/bench/http.json`, and fails where a bar is
 //! missed. Whatever is compared is measured in turns, and each figure is the median over the turns, so that what else the
 //! machine does falls on both sides.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
@@ -9,6 +9,8 @@
 mod call;
 mod change;
 mod client;
+mod deployments;
+mod director;
 mod list;
 mod native;
 mod process;
@@ -24,7 +26,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SECTIONS: [&str; 6] = ["list", "large", "change", "call", "start", "swap"];
+const SECTIONS: [&str; 8] = ["list", "large", "change", "call", "start", "swap", "director", "deployments"];
 
 /// Clouds for every section but those about the start and the swap, which take what the program has by default.
 const CONFIGURATION: &str = r#"
@@ -91,6 +93,13 @@ fn main() -> ExitCode {
     }
     if wanted("swap") {
         swap::run(&mut report, &scratch);
+    }
+    if wanted("director") {
+        director::run(&mut report);
+    }
+    // By name only: its last part does not come to its end yet.
+    if named.contains(&"deployments") {
+        deployments::run(&mut report, &scratch);
     }
     report.finish()
 }

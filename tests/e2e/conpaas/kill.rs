@@ -1,0 +1,166 @@
+//! `kill -9` between each step and the next: no node without a service, no service without a node, and the credit is right.
+
+use super::{config, manager, start};
+use ostler_tests::database::Database;
+use ostler_tests::director::{Director, Identity, form};
+use ostler_tests::{PATIENCE, Server, Setup, eventually, kill};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+const CREDIT: i64 = 50;
+/// What each place is reached by.
+const STARTS: [&str; 6] = [
+    "service.start.begun",
+    "service.start.certified",
+    "service.start.ordered",
+    "service.start.noted",
+    "service.start.addressed",
+    "service.start.done",
+];
+const FAILED_STARTS: [&str; 2] = ["service.start.undone", "service.start.failed"];
+const STOPS: [&str; 4] = ["service.stop.begun", "service.stop.destroyed", "service.stop.forgotten", "service.stop.done"];
+const ADDITIONS: [&str; 4] = ["nodes.add.begun", "nodes.add.ordered", "nodes.add.addressed", "nodes.add.done"];
+const FAILED_ADDITIONS: [&str; 2] = ["nodes.add.undone", "nodes.add.failed"];
+const REMOVALS: [&str; 3] = ["nodes.remove.begun", "nodes.remove.destroyed", "nodes.remove.done"];
+
+#[test]
+fn every_place_is_tried() {
+    let tried = [&STARTS[..], &FAILED_STARTS, &STOPS, &ADDITIONS, &FAILED_ADDITIONS, &REMOVALS].concat();
+    let ours = ostler_core::kill::POINTS.iter().filter(|point| !point.starts_with("schedule."));
+    assert_eq!(tried.iter().collect::<BTreeSet<_>>(), ours.collect::<BTreeSet<_>>());
+}
+
+async fn server() -> Server {
+    Setup::configured(config()).arg("--listen-tls").arg("127.0.0.1:0").start().await
+}
+
+/// All nodes at the providers.
+async fn provided(server: &Server) -> BTreeSet<(String, String)> {
+    let mut all = BTreeSet::new();
+    for cloud in ["default", "slow", "full", "dead"] {
+        for node in server.get(&format!("/api/v1/nodes/{cloud}")).await.json()["nodes"].as_array().unwrap() {
+            assert!(all.insert((cloud.to_owned(), node["id"].as_str().unwrap().to_owned())));
+        }
+    }
+    all
+}
+
+/// Waits until all is quiet, and checks that nodes, services and credit go together. How many nodes there are.
+async fn consistent(server: &Server, user: &Identity, spent: i64, what: &str) -> usize {
+    let loose = async || Database::Sqlite.loose_ends(&server.data()).await;
+    let quiet = eventually("all is quiet", PATIENCE, async || loose().await.is_empty().then_some(()));
+    quiet.await;
+    let director = Director::of(server);
+    let known: Vec<Value> = director.get(Some(user), "/list_resources").await.json().as_array().unwrap().clone();
+    let known: BTreeSet<_> = known
+        .iter()
+        .map(|node| (node["cloud"].as_str().unwrap().to_owned(), node["vmid"].as_str().unwrap().to_owned()))
+        .collect();
+    assert_eq!(provided(server).await, known, "{what}");
+    assert_eq!(super::credit(&director, user).await, CREDIT - spent, "{what}");
+    known.len()
+}
+
+async fn try_start(director: &Director, user: &Identity, path: &str, key: Option<&str>) -> Option<Value> {
+    let mut client = director.client(Some(user));
+    let headers: Vec<_> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
+    let request = client.request("POST", path, &headers, "");
+    client.send(request).await.ok().map(|reply| reply.json())
+}
+
+#[tokio::test]
+async fn in_a_start() {
+    let mut server = server().await;
+    let ann = Director::of(&server).user("ann", "50").await;
+    let mut spent = 0;
+    // Without a key, what was not answered is undone, unless it had been done.
+    for (point, then) in
+        STARTS.iter().map(|point| (*point, None)).chain([("service.start.ordered", Some("service.start.undone"))])
+    {
+        kill_start(&mut server, &ann, point, then, "/start/php", None).await;
+        let done = i64::from(point == "service.start.done");
+        spent += done;
+        let nodes = consistent(&server, &ann, spent, point).await;
+        assert_eq!(nodes, usize::try_from(spent).unwrap(), "{point}");
+    }
+    // With a key, it is finished, and the same key finds it.
+    for point in STARTS {
+        kill_start(&mut server, &ann, point, None, "/start/php/slow", Some(point)).await;
+        let again = eventually("the key is answered", PATIENCE, async || {
+            let answer = try_start(&Director::of(&server), &ann, "/start/php/slow", Some(point)).await.unwrap();
+            answer["sid"].is_i64().then_some(answer)
+        })
+        .await;
+        spent += 1;
+        assert_eq!(consistent(&server, &ann, spent, point).await, usize::try_from(spent).unwrap(), "{point}: {again}");
+        // The manager's certificate is good: it is the one that its node got.
+        let manager = manager(&server, "slow", &again).await;
+        assert_eq!(Director::of(&server).post(Some(&manager), "/credit", &[]).await.status, 200, "{point}");
+    }
+    for point in FAILED_STARTS {
+        for path in ["/start/php/full", "/start/php/dead"] {
+            kill_start(&mut server, &ann, point, None, path, None).await;
+            assert_eq!(consistent(&server, &ann, spent, point).await, usize::try_from(spent).unwrap(), "{point} {path}");
+        }
+    }
+}
+
+async fn kill_start(server: &mut Server, user: &Identity, point: &str, then: Option<&str>, path: &str, key: Option<&str>) {
+    // The address is another one after each start.
+    kill::at(server, point, then, async |director: Director| try_start(&director, user, path, key).await).await;
+}
+
+#[tokio::test]
+async fn in_a_stop() {
+    let mut server = server().await;
+    let ann = Director::of(&server).user("ann", "50").await;
+    for (spent, point) in (1..).zip(STOPS) {
+        let service = start(&Director::of(&server), &ann, "/start/php").await;
+        let (user, path) = (ann.clone(), format!("/stop/{}", service["sid"]));
+        kill::at(&mut server, point, None, async move |director: Director| {
+            let mut client = director.client(Some(&user));
+            let request = client.request("POST", &path, &[], "");
+            let _ = client.send(request).await;
+        })
+        .await;
+        assert_eq!(consistent(&server, &ann, spent, point).await, 0, "{point}");
+        assert_eq!(Director::of(&server).get(Some(&ann), "/list").await.text(), "[]", "{point}");
+    }
+}
+
+#[tokio::test]
+async fn in_an_order_of_nodes_and_in_their_removal() {
+    let mut server = server().await;
+    let ann = Director::of(&server).user("ann", "50").await;
+    let service = start(&Director::of(&server), &ann, "/start/php").await;
+    let manager = manager(&server, "default", &service).await;
+    let mut spent = 1;
+    let post = |path: &'static str, body: String| {
+        let manager = manager.clone();
+        async move |director: Director| {
+            let mut client = director.client(Some(&manager));
+            let headers = [("content-type", "application/x-www-form-urlencoded")];
+            let request = client.request("POST", path, &headers, body);
+            client.send(request).await.ok().map(|reply| reply.json())
+        }
+    };
+    let order = |cloud: &str| form(&[("nodes_info", &format!("[{{u'cloud': u'default'}}, {{'cloud': '{cloud}'}}]"))]);
+    for point in ADDITIONS {
+        kill::at(&mut server, point, None, post("/create_nodes", order("slow"))).await;
+        // Of an order that was not answered nothing is left, unless it had been done.
+        let done = i64::from(point == "nodes.add.done") * 2;
+        spent += done;
+        assert_eq!(consistent(&server, &ann, spent, point).await, usize::try_from(spent).unwrap(), "{point}");
+    }
+    for point in FAILED_ADDITIONS {
+        kill::at(&mut server, point, None, post("/create_nodes", order("full"))).await;
+        assert_eq!(consistent(&server, &ann, spent, point).await, usize::try_from(spent).unwrap(), "{point}");
+    }
+    for point in REMOVALS {
+        let made = post("/create_nodes", order("slow"))(Director::of(&server)).await.unwrap();
+        spent += 2;
+        assert_eq!(consistent(&server, &ann, spent, point).await, 5, "{point}: {made}");
+        kill::at(&mut server, point, None, post("/remove_nodes", form(&[("nodes", &made.to_string())]))).await;
+        assert_eq!(consistent(&server, &ann, spent, point).await, 3, "{point}");
+    }
+}
