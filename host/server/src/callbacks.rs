@@ -16,6 +16,7 @@ use ostler_store::Store;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use url::Url;
 
 /// Until the receiver's status is there.
@@ -35,9 +36,6 @@ pub enum StartError {
     /// What they are signed with.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The HTTP client.
-    #[error("callbacks: {0}")]
-    Client(#[from] ostler_egress::ConfigError),
 }
 
 /// What delivers the callbacks of a store. Makes the secret in the data directory where there is none.
@@ -47,8 +45,9 @@ pub enum StartError {
 pub fn worker(config: &Config, data: &Path, store: Store) -> Result<Callbacks, StartError> {
     let secrets = Secrets::open_or_create(data)?;
     let loopback = config.mode == Mode::Development;
-    let client = Client::new("callbacks", &client_config(&config.api.indigo.callbacks, loopback))?;
-    Ok(Callbacks::new(store, Arc::new(Signed { client, secrets }), crate::api::indigo::notification))
+    let config = client_config(&config.api.indigo.callbacks, loopback);
+    let sender = Signed { client: OnceCell::new(), config, secrets };
+    Ok(Callbacks::new(store, Arc::new(sender), crate::api::indigo::notification))
 }
 
 /// Whom callbacks may reach.
@@ -68,7 +67,9 @@ fn client_config(callbacks: &config::Callbacks, loopback: bool) -> ClientConfig 
 
 /// Sends what it has signed.
 struct Signed {
-    client: Client,
+    /// Made for the first callback: most hosts send none.
+    client: OnceCell<Client>,
+    config: ClientConfig,
     secrets: Secrets,
 }
 
@@ -79,7 +80,11 @@ impl Sender for Signed {
             Ok(request) => request,
             Err(why) => return Reply::Refused(why.to_owned()),
         };
-        let response = match tokio::time::timeout(LIMIT, self.client.send(request)).await {
+        let client = match self.client.get_or_try_init(async || Client::new("callbacks", &self.config)).await {
+            Ok(client) => client,
+            Err(error) => return Reply::Failed(error.to_string()),
+        };
+        let response = match tokio::time::timeout(LIMIT, client.send(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error @ Error::BadRequest { .. })) => return Reply::Refused(error.to_string()),
             Ok(Err(error @ Error::TooLarge { what: Part::RequestHeaders | Part::RequestBody, .. })) => {

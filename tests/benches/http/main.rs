@@ -97,8 +97,7 @@ fn main() -> ExitCode {
     if wanted("director") {
         director::run(&mut report);
     }
-    // By name only: its last part does not come to its end yet.
-    if named.contains(&"deployments") {
+    if wanted("deployments") {
         deployments::run(&mut report, &scratch);
     }
     report.finish()

@@ -445,8 +445,8 @@ impl Inner {
         let resources = self.store.resources(&deployment.id).await?;
         let parameters = deployment.parameters.as_object().cloned().unwrap_or_default();
         // It was read before; the rules may have become stricter since.
-        let Ok(topology) = self.topology(&deployment.template, &parameters) else { return Ok(serde_json::Map::new()) };
-        Ok(topology.outputs(&RunningAttributes(&resources)))
+        let Ok(reading) = self.read(&deployment.template, &parameters) else { return Ok(serde_json::Map::new()) };
+        Ok(reading.topology.outputs(&RunningAttributes(&resources)))
     }
 }
 

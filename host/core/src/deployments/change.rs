@@ -96,17 +96,16 @@ impl Deployments {
         check_group(who, submission.user_group.as_deref())?;
         let mut parameters = deployment.parameters.as_object().cloned().unwrap_or_default();
         parameters.extend(submission.parameters);
-        let topology = self.0.topology(&submission.template, &parameters)?;
-        let blueprint = self.0.blueprint(&topology)?;
+        let reading = self.0.read(&submission.template, &parameters)?;
         let there = self.0.store.resources(id).await?;
-        let difference = Difference::of(id, &there, &blueprint)?;
+        let difference = Difference::of(id, &there, &reading.blueprint)?;
         let machine = |resource: &Resource| json!({ "resource": resource.id, "cloud": resource.cloud, "token": resource.token });
         let input = json!({
             // Resources that are named for removal are gone afterwards: the template must not name them again.
             "template": ostler_tosca::without_removal_lists(&submission.template, &ostler_tosca::Limits::default()),
             "parameters": parameters,
             "cloud": deployment.cloud,
-            "machines": wanted(id, &blueprint, &difference.added),
+            "machines": wanted(id, &reading.blueprint, &difference.added),
             "added": difference.added.iter().map(|resource| resource.id.clone()).collect::<Vec<_>>(),
             "removed": difference.removed.iter().map(machine).collect::<Vec<_>>(),
         });
@@ -243,9 +242,8 @@ impl Update {
             return Try::done(json!({ "orders": [] }));
         }
         let parameters = input["parameters"].as_object().cloned().unwrap_or_default();
-        let read = self.0.topology(text(input, "template"), &parameters).and_then(|topology| self.0.blueprint(&topology));
-        let mut blueprint = match read {
-            Ok(blueprint) => blueprint,
+        let mut blueprint = match self.0.read(text(input, "template"), &parameters) {
+            Ok(reading) => reading.blueprint.clone(),
             Err(error) => return Try::failed(&error),
         };
         // Only what is new has to fit in.

@@ -42,6 +42,9 @@ use std::time::{Duration, Instant};
 /// Resources of a deployment at most.
 const MOST_RESOURCES: u64 = 2_000;
 
+/// Templates that are kept as they were read, at most.
+const MOST_READINGS: u64 = 64;
+
 /// What is asked for. For an update `template` is the whole new one, `parameters` are merged over the stored ones.
 #[derive(Clone, Debug)]
 pub struct Submission {
@@ -179,9 +182,16 @@ struct Inner {
     store: Store,
     scheduler: Arc<Scheduler>,
     settings: Settings,
-    catalogue: Catalogue,
+    /// Templates with their inputs, as they were read last: each step of an operation needs its own.
+    readings: moka::sync::Cache<[u8; 32], Arc<Reading>>,
     /// Failures by cloud: how many, faded until then.
     failures: Mutex<HashMap<String, (f64, Instant)>>,
+}
+
+/// A template with its inputs, and what is to be built of it.
+struct Reading {
+    topology: Topology,
+    blueprint: Blueprint,
 }
 
 /// The use cases around deployments.
@@ -190,9 +200,9 @@ pub struct Deployments(Arc<Inner>);
 impl Deployments {
     /// The use cases on these clouds.
     pub fn new(compute: Arc<Compute>, billing: Arc<Billing>, scheduler: Arc<Scheduler>, settings: Settings) -> Self {
-        let (store, catalogue) = (compute.store().clone(), Catalogue::standard());
+        let (store, readings) = (compute.store().clone(), moka::sync::Cache::new(MOST_READINGS));
         let deployments =
-            Self(Arc::new(Inner { compute, billing, store, scheduler, settings, catalogue, failures: Mutex::default() }));
+            Self(Arc::new(Inner { compute, billing, store, scheduler, settings, readings, failures: Mutex::default() }));
         deployments.0.scheduler.install(deployments.workflows());
         deployments
     }
@@ -214,10 +224,9 @@ impl Deployments {
         let inner = &self.0;
         let owner = inner.owner(who);
         check_group(who, submission.user_group.as_deref())?;
-        let topology = inner.topology(&submission.template, &submission.parameters)?;
-        let blueprint = inner.blueprint(&topology)?;
+        let reading = inner.read(&submission.template, &submission.parameters)?;
         let id = uuid::Uuid::now_v7().to_string();
-        let resources = resources(&id, &blueprint);
+        let resources = resources(&id, &reading.blueprint);
         let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         let (timeout, attempt_timeout) = (submission.timeout.map(micros), submission.attempt_timeout.map(micros));
         let scope = key.map(|key| Idempotency { scope: format!("{}:{}", key.scope, inner.person(who).key()), key: key.key });
@@ -268,7 +277,7 @@ impl Deployments {
     pub(crate) fn check(&self, who: &Principal, submission: &Submission) -> Result<Option<Owner>, Error> {
         who.require(Permission::UseDeployments)?;
         check_group(who, submission.user_group.as_deref())?;
-        self.0.blueprint(&self.0.topology(&submission.template, &submission.parameters)?)?;
+        self.0.read(&submission.template, &submission.parameters)?;
         Ok(self.0.owner(who))
     }
 
@@ -399,19 +408,23 @@ impl Inner {
     }
 
     /// A template with its inputs.
-    fn topology(&self, template: &str, parameters: &Map<String, Value>) -> Result<Topology, Error> {
+    fn read(&self, template: &str, parameters: &Map<String, Value>) -> Result<Arc<Reading>, Error> {
+        let key: [u8; 32] = Sha256::digest(json!([template, parameters]).to_string()).into();
+        if let Some(reading) = self.readings.get(&key) {
+            return Ok(reading);
+        }
         let mode = if self.settings.strict { Mode::Strict } else { Mode::Normal };
-        let template = Template::parse(template, &self.catalogue, mode, &Limits::default()).map_err(DeploymentError::from)?;
-        Ok(Topology::bind(Arc::new(template), parameters).map_err(DeploymentError::from)?)
-    }
-
-    fn blueprint(&self, topology: &Topology) -> Result<Blueprint, Error> {
-        let blueprint = Blueprint::of(topology).map_err(Error::Invalid)?;
+        let template =
+            Template::parse(template, &Catalogue::standard(), mode, &Limits::default()).map_err(DeploymentError::from)?;
+        let topology = Topology::bind(Arc::new(template), parameters).map_err(DeploymentError::from)?;
+        let blueprint = Blueprint::of(&topology).map_err(Error::Invalid)?;
         let count: u64 = blueprint.nodes.iter().map(|node| u64::from(node.count)).sum();
         if count > MOST_RESOURCES {
             return Err(Error::Invalid(format!("a deployment has at most {MOST_RESOURCES} resources, this one has {count}")));
         }
-        Ok(blueprint)
+        let reading = Arc::new(Reading { topology, blueprint });
+        self.readings.insert(key, Arc::clone(&reading));
+        Ok(reading)
     }
 
     fn operation(&self, who: &Principal, kind: OperationKind, input: Value, idempotency: Option<Idempotency>) -> NewOperation {

@@ -35,9 +35,8 @@ impl Inner {
             Err(error) => return Try::again(&error.into()),
         };
         let parameters = deployment.parameters.as_object().cloned().unwrap_or_default();
-        let read = self.topology(&deployment.template, &parameters).and_then(|topology| self.blueprint(&topology));
-        let blueprint = match read {
-            Ok(blueprint) => blueprint,
+        let reading = match self.read(&deployment.template, &parameters) {
+            Ok(reading) => reading,
             Err(error) => return Try::failed(&error),
         };
         let resources = match self.store.resources(&deployment.id).await {
@@ -45,7 +44,7 @@ impl Inner {
             Err(error) => return Try::again(&error.into()),
         };
         let candidates = futures::future::join_all(self.candidates().into_iter().map(|cloud| self.candidate(cloud))).await;
-        let placement = placement::place(&blueprint, &candidates);
+        let placement = placement::place(&reading.blueprint, &candidates);
         let chosen: Vec<_> = placement.ranking.iter().map(|choice| format!("{} ({:.2})", choice.cloud, choice.score)).collect();
         let change = DeploymentChange {
             during: Some(work.operation.id.clone()),
@@ -65,7 +64,7 @@ impl Inner {
             let message = format!("No cloud provider meets the deployment requirements\n{}", reasons.join("\n"));
             return Try::failed(&Error::Invalid(message.trim_end().to_owned()));
         }
-        let machines = wanted(&deployment.id, &blueprint, &resources);
+        let machines = wanted(&deployment.id, &reading.blueprint, &resources);
         match serde_json::to_value(Placed { placement, machines }) {
             Ok(placed) => Try::done(placed),
             Err(error) => Try::failed(&Error::Invalid(error.to_string())),

@@ -187,11 +187,11 @@ impl Inner {
         // An update has a template of its own, until it has succeeded.
         let template = input["template"].as_str().unwrap_or(&deployment.template);
         let parameters = input["parameters"].as_object().or(deployment.parameters.as_object()).cloned().unwrap_or_default();
-        let topology = self.topology(template, &parameters)?;
-        let blueprint = self.blueprint(&topology)?;
+        let reading = self.read(template, &parameters)?;
+        let (topology, blueprint) = (&reading.topology, &reading.blueprint);
         let resources = self.store.resources(&deployment.id).await?;
         let own = resources.iter().find(|one| one.id == resource).ok_or_else(gone)?;
-        let mut machine = machine(&topology, &blueprint, own, &RunningAttributes(&resources)).map_err(Error::Invalid)?;
+        let mut machine = machine(topology, blueprint, own, &RunningAttributes(&resources)).map_err(Error::Invalid)?;
         let mut report = Report::new(self.settings.reports.clone(), SecretString::from(secret));
         report.ca_pem.clone_from(&self.settings.authority);
         machine.report = Some(report);

@@ -44,7 +44,15 @@ impl Fault {
 
 /// Faults that are to strike, each with how often it still does.
 #[derive(Debug, Default)]
-pub(crate) struct Plot(HashMap<(String, Fault), AtomicU32>);
+pub(crate) struct Plot(HashMap<(String, Fault), Strikes>);
+
+/// How often one struck, and how often it still does.
+#[derive(Debug)]
+struct Strikes {
+    #[cfg(test)]
+    done: AtomicU32,
+    left: AtomicU32,
+}
 
 impl Plot {
     /// From the variable's text. What cannot be read is left out.
@@ -54,15 +62,23 @@ impl Plot {
             let (place, kind) = (parts.next()?, parts.next()?);
             let kind = Fault::ALL.into_iter().find(|fault| fault.as_str() == kind)?;
             let times = parts.next().map_or(Some(1), |times| times.parse().ok())?;
-            Some(((place.to_owned(), kind), AtomicU32::new(times)))
+            let strikes = Strikes {
+                #[cfg(test)]
+                done: AtomicU32::new(0),
+                left: AtomicU32::new(times),
+            };
+            Some(((place.to_owned(), kind), strikes))
         };
         Self(text.split(',').filter_map(entry).collect())
     }
 
     /// Whether this one strikes here now.
     fn strikes(&self, place: &str, fault: Fault) -> bool {
-        let Some(left) = self.0.get(&(place.to_owned(), fault)) else { return false };
-        left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        let Some(strikes) = self.0.get(&(place.to_owned(), fault)) else { return false };
+        let struck = strikes.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        #[cfg(test)]
+        strikes.done.fetch_add(u32::from(struck), Ordering::SeqCst);
+        struck
     }
 }
 
@@ -86,6 +102,13 @@ impl Faults {
     #[cfg(test)]
     pub(crate) fn told(text: &str, told: tokio::sync::mpsc::UnboundedSender<()>) -> Self {
         Self { plot: Plot::read(text), told: Some(told) }
+    }
+
+    /// Places whose faults never struck.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> Vec<String> {
+        let never = self.plot.0.iter().filter(|(_, strikes)| strikes.done.load(Ordering::SeqCst) == 0);
+        never.map(|((place, _), _)| place.clone()).collect()
     }
 
     /// Before the effect of a step: what happens in its place.

@@ -148,6 +148,12 @@ impl Scheduler {
         Self { faults: Some(Arc::new(faults)), ..self }
     }
 
+    /// Places whose faults never struck.
+    #[cfg(test)]
+    pub(crate) fn idle_faults(&self) -> Vec<String> {
+        self.faults.as_ref().map(|faults| faults.idle()).unwrap_or_default()
+    }
+
     /// Which workflow an operation of a kind has. Once, before anything runs.
     pub(crate) fn install(&self, workflows: HashMap<OperationKind, Arc<dyn Workflow>>) {
         if self.workflows.set(workflows).is_err() {

@@ -63,8 +63,8 @@ async fn receiver() -> (SocketAddr, mpsc::UnboundedReceiver<Received>) {
 fn signed(callbacks: &config::Callbacks, loopback: bool, secrets: &str) -> (Signed, tempfile::TempDir) {
     let data = tempfile::tempdir().unwrap();
     write(data.path(), secrets, 0o600);
-    let client = Client::new("callbacks", &client_config(callbacks, loopback)).unwrap();
-    (Signed { client, secrets: Secrets::open(data.path()).unwrap() }, data)
+    let config = client_config(callbacks, loopback);
+    (Signed { client: OnceCell::new(), config, secrets: Secrets::open(data.path()).unwrap() }, data)
 }
 
 fn write(data: &Path, text: &str, mode: u32) {

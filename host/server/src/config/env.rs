@@ -29,6 +29,11 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "OSTLER_DATA", key: None, about: "the data directory" },
     Variable { name: "OSTLER_SERVER", key: None, about: "the server that the commands talk to" },
     Variable { name: ostler_core::kill::VARIABLE, key: None, about: "for tests: the place at which the process dies" },
+    Variable {
+        name: ostler_core::scheduler::fault::VARIABLE,
+        key: None,
+        about: "for tests: the step at which an operation breaks",
+    },
     Variable { name: "OSTLER_TOKEN", key: None, about: "the token with which the commands talk to it" },
 ];
 
