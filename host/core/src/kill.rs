@@ -10,32 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub const VARIABLE: &str = "OSTLER_KILL_AT";
 
 /// All places, in the order in which an operation comes to them.
-pub const POINTS: &[&str] = &[
-    "service.start.begun",
-    "service.start.certified",
-    "service.start.ordered",
-    "service.start.noted",
-    "service.start.addressed",
-    "service.start.done",
-    "service.start.undone",
-    "service.start.failed",
-    "service.stop.begun",
-    "service.stop.destroyed",
-    "service.stop.forgotten",
-    "service.stop.done",
-    "nodes.add.begun",
-    "nodes.add.ordered",
-    "nodes.add.addressed",
-    "nodes.add.done",
-    "nodes.add.undone",
-    "nodes.add.failed",
-    "nodes.remove.begun",
-    "nodes.remove.destroyed",
-    "nodes.remove.done",
-    "schedule.event.begun",
-    "schedule.event.made",
-    "schedule.event.done",
-];
+pub const POINTS: &[&str] = &["schedule.event.begun", "schedule.event.made", "schedule.event.done"];
 
 struct Plan {
     point: String,

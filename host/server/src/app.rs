@@ -87,7 +87,8 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     drivers.start().await?;
     let identity = Identity::new(store.clone()).trusting(issuers(&config.oidc)?)?;
     let identity = Arc::new(identity);
-    let compute = Arc::new(Compute::new(Arc::clone(&host), store.clone(), cistern(config)?));
+    let scheduler = Arc::new(Scheduler::new(store.clone()));
+    let compute = Compute::new(Arc::clone(&host), Arc::clone(&scheduler), cistern(config)?);
     let authority = Arc::new(Authority::open(&authority_directory(data), store.clone()).await?);
     let billing = Arc::new(Billing::new(store.clone(), tariff(&config.billing)));
     // Managers are called with our own certificate, whatever the listener shows.
@@ -98,10 +99,10 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
         Arc::clone(&identity),
         Arc::clone(&authority),
         Arc::clone(&billing),
+        Arc::clone(&scheduler),
         service_settings(config)?,
     );
-    let services = Arc::new(services.with_managers(managers(own.files(), authority.certificate_pem().to_owned())));
-    let scheduler = Arc::new(Scheduler::of(&compute));
+    let services = services.with_managers(managers(own.files(), authority.certificate_pem().to_owned())).share();
     let issuer = services.settings().director.to_string();
     let mut placing = ostler_core::deployments::Settings::new(issuer.trim_end_matches('/'));
     placing.clouds = Some(terms(&config.clouds));
@@ -111,7 +112,7 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let deployments = Deployments::new(Arc::clone(&compute), Arc::clone(&billing), Arc::clone(&scheduler), placing);
     let deployments = Arc::new(deployments);
     let schedules = Arc::new(Schedules::new(Arc::clone(&deployments), store.clone()));
-    let recovery = Arc::new(Recovery::new(Arc::clone(&compute), Some(Arc::clone(&services)), Some(Arc::clone(&scheduler))));
+    let recovery = Arc::new(Recovery::new(Arc::clone(&scheduler)));
     let work = &config.work;
     let sweeper = (work.sweep_seconds > 0).then(|| {
         let every = Duration::from_secs(work.sweep_seconds);

@@ -1,15 +1,14 @@
 //! The nodes of services: the one of the manager and those that it orders. Each is paid for by the period, in advance.
 
-use serde_json::Value;
-
 use crate::credit;
 use crate::db::{Row, Tx, args, transaction};
 use crate::events::append;
-use crate::operations::{begin, finish, known, text_enum};
+use crate::operations::{known, text_enum};
 use crate::services::{lock, service, service_columns};
+use crate::work::{self, Save, Step};
 use crate::{
-    Begin, CreditError, Error, NewEvent, NewOperation, Operation, Outcome, Service, ServiceBegin, ServiceError, ServiceKind,
-    ServiceState, Store,
+    Begin, CreditError, Error, NewEvent, NewOperation, Operation, Outcome, Progress, Service, ServiceBegin, ServiceError,
+    ServiceKind, ServiceState, Store,
 };
 
 text_enum! {
@@ -141,44 +140,42 @@ impl Store {
         transaction!(self.db(), |tx| gone(tx, node_row))
     }
 
-    /// Writes down the intent to add nodes to a service: the operation, as [`Store::operation_begin`] does it, the nodes, the
-    /// price of each set aside, and the event. [`ServiceError::Busy`] where the service does not run.
+    /// Writes down the intent to add nodes to a service: the operation with its steps, as [`Store::work_begin`] does it, the nodes,
+    /// the price of each set aside, and the event. [`ServiceError::Busy`] where the service does not run.
     pub async fn nodes_begin(
         &self,
         service_id: i64,
         nodes: &[NewServiceNode],
         op: &NewOperation,
+        steps: &[Step],
         event: &NewEvent,
     ) -> Result<ServiceBegin, ServiceError> {
-        transaction!(self.db(), |tx| add(tx, service_id, nodes, op, event))
+        transaction!(self.db(), |tx| add(tx, service_id, nodes, op, steps, event))
     }
 
-    /// Writes down that the nodes of an operation, all of them, are there and paid for until then: the operation has succeeded.
-    /// [`ServiceError::Busy`] where the service does not run any more: the caller undoes what it did. [`Error::Lost`] as in
-    /// [`Store::operation_finish`].
+    /// Saves the end of the operation that adds nodes, as [`Store::work_save`] does it, and that all of them are there and paid for
+    /// until then. [`ServiceError::Busy`] where the service does not run any more: the caller undoes what it did.
     #[expect(clippy::too_many_arguments, reason = "all of it is one transaction")]
     pub async fn nodes_added(
         &self,
         op: &str,
         owner: &str,
+        end: &Save<'_>,
         service_id: i64,
         facts: &[(i64, NodeFacts)],
         paid_until: i64,
-        output: Value,
         event: &NewEvent,
     ) -> Result<Vec<ServiceNode>, ServiceError> {
-        let outcome = Outcome::Succeeded { node_id: None, output: Some(output) };
-        transaction!(self.db(), |tx| added(tx, op, owner, service_id, facts, paid_until, &outcome, event))
+        transaction!(self.db(), |tx| added(tx, op, owner, end, service_id, facts, paid_until, event))
     }
 
-    /// Writes down that the nodes of an operation are not added: the operation has failed, what is left of its nodes is forgotten
-    /// and the credit is back. [`Error::Lost`] as in [`Store::operation_finish`].
-    pub async fn nodes_failed(&self, op: &str, owner: &str, error: Value, event: &NewEvent) -> Result<(), Error> {
-        let outcome = Outcome::Failed(error);
+    /// Saves the end of the operation that was to add nodes, as [`Store::work_save`] does it, and that they are not added: what is
+    /// left of them is forgotten and the credit is back.
+    pub async fn nodes_failed(&self, op: &str, owner: &str, end: &Save<'_>, event: &NewEvent) -> Result<(), Error> {
         transaction!(self.db(), |tx| async {
-            let operation = finish(tx, op, owner, &outcome).await?;
+            work::store(tx, op, owner, end).await?;
             for node in of_operation(tx, op).await? {
-                forget(tx, &node, &operation.actor).await?;
+                forget(tx, &node, &event.actor).await?;
             }
             append(tx, event).await?;
             Ok::<_, Error>(())
@@ -192,16 +189,22 @@ impl Store {
         service_id: i64,
         rows: &[i64],
         op: &NewOperation,
+        steps: &[Step],
         event: &NewEvent,
     ) -> Result<ServiceBegin, ServiceError> {
-        transaction!(self.db(), |tx| remove(tx, service_id, rows, op, event))
+        transaction!(self.db(), |tx| remove(tx, service_id, rows, op, steps, event))
     }
 
-    /// Writes down that the nodes of an operation are removed: the operation has succeeded. [`ServiceError::Busy`] while one of
-    /// them is left; [`Error::Lost`] as in [`Store::operation_finish`].
-    pub async fn nodes_removed(&self, op: &str, owner: &str, event: &NewEvent) -> Result<(), ServiceError> {
+    /// Saves the end of the operation that removes nodes, as [`Store::work_save`] does it. [`ServiceError::Busy`] while one of them
+    /// is left, unless the operation is given up: then they are forgotten.
+    pub async fn nodes_removed(&self, op: &str, owner: &str, end: &Save<'_>, event: &NewEvent) -> Result<(), ServiceError> {
         transaction!(self.db(), |tx| async {
-            finish(tx, op, owner, &Outcome::Succeeded { node_id: None, output: None }).await?;
+            work::store(tx, op, owner, end).await?;
+            if matches!(end.outcome, Some(Outcome::Abandoned(_))) {
+                for node in of_operation(tx, op).await? {
+                    forget(tx, &node, &event.actor).await?;
+                }
+            }
             if !of_operation(tx, op).await?.is_empty() {
                 return Err(ServiceError::Busy);
             }
@@ -397,6 +400,7 @@ async fn add(
     service_id: i64,
     nodes: &[NewServiceNode],
     op: &NewOperation,
+    steps: &[Step],
     event: &NewEvent,
 ) -> Result<ServiceBegin, ServiceError> {
     if let Some(operation) = known(tx, op).await? {
@@ -409,7 +413,7 @@ async fn add(
             return Err(ServiceError::NotFound);
         }
     }
-    let operation = match begin(tx, op, None).await? {
+    let operation = match start(tx, service_id, op, steps).await? {
         Begin::Existing(operation) => return Ok(ServiceBegin::Existing(operation)),
         Begin::New(operation) => operation,
     };
@@ -418,18 +422,23 @@ async fn add(
     Ok(ServiceBegin::New { operation, service, nodes })
 }
 
+/// Begins an operation on the nodes of a service.
+async fn start(tx: &mut Tx, service_id: i64, op: &NewOperation, steps: &[Step]) -> Result<Begin, Error> {
+    work::begin(tx, op, Some(&service_id.to_string()), &Progress::default(), steps, None).await
+}
+
 #[expect(clippy::too_many_arguments, reason = "all of it is one transaction")]
 async fn added(
     tx: &mut Tx,
     op: &str,
     owner: &str,
+    end: &Save<'_>,
     service_id: i64,
     facts: &[(i64, NodeFacts)],
     paid_until: i64,
-    outcome: &Outcome,
     event: &NewEvent,
 ) -> Result<Vec<ServiceNode>, ServiceError> {
-    let operation = finish(tx, op, owner, outcome).await?;
+    work::store(tx, op, owner, end).await?;
     lock_running(tx, service_id).await?;
     let intended = of_operation(tx, op).await?;
     if intended.len() != facts.len() {
@@ -439,7 +448,7 @@ async fn added(
     for intended in &intended {
         let facts = facts.iter().find(|(row, _)| *row == intended.id && intended.service_id == service_id);
         let (_, facts) = facts.ok_or(ServiceError::NotFound)?;
-        present.push(arrive(tx, intended, facts, paid_until, &operation.actor).await?);
+        present.push(arrive(tx, intended, facts, paid_until, &event.actor).await?);
     }
     append(tx, event).await?;
     Ok(present)
@@ -450,13 +459,14 @@ async fn remove(
     service_id: i64,
     rows: &[i64],
     op: &NewOperation,
+    steps: &[Step],
     event: &NewEvent,
 ) -> Result<ServiceBegin, ServiceError> {
     if let Some(operation) = known(tx, op).await? {
         return Ok(ServiceBegin::Existing(operation));
     }
     let service = lock_running(tx, service_id).await?;
-    let operation = match begin(tx, op, None).await? {
+    let operation = match start(tx, service_id, op, steps).await? {
         Begin::Existing(operation) => return Ok(ServiceBegin::Existing(operation)),
         Begin::New(operation) => operation,
     };

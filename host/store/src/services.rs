@@ -1,15 +1,16 @@
-//! Services of users: their life from the intent to start them until nothing of them is left. Each step is one transaction with
-//! the operation it belongs to, the credit it moves, the certificates it ends and the event that tells of it.
+//! Services of users: their life from the intent to start them until nothing of them is left. Beginning and end of an operation on
+//! one are each one transaction, with the credit that moves, the certificates that end and the event that tells of it.
 //!
 //! Whoever changes a service or its nodes locks the service's row first.
 
-use serde_json::Value;
-
 use crate::db::{Refusal, Row, Tx, args, transaction};
 use crate::events::append;
-use crate::operations::{begin, finish, get, known, text_enum};
+use crate::operations::{get, known, text_enum};
 use crate::service_nodes::{self, NewServiceNode, NodeFacts, ServiceNode};
-use crate::{Begin, CreditEntry, CreditError, Error, NewEvent, NewOperation, Operation, Outcome, Store, certificates, credit};
+use crate::work::{self, Save, Step};
+use crate::{
+    Begin, CreditEntry, CreditError, Error, NewEvent, NewOperation, Operation, Outcome, Progress, Store, certificates, credit,
+};
 
 text_enum! {
     /// What a service is.
@@ -163,48 +164,46 @@ macro_rules! select {
 }
 
 impl Store {
-    /// Writes down the intent to start a service: the operation, as [`Store::operation_begin`] does it, the service, its manager's
-    /// node, the node's price set aside, and the event, whose subject becomes the service's number.
+    /// Writes down the intent to start a service: the operation with its steps, as [`Store::work_begin`] does it, the service, its
+    /// manager's node, the node's price set aside, and the event, whose subject becomes the service's number.
     pub async fn service_begin(
         &self,
         new: &NewService,
         node: &NewServiceNode,
         op: &NewOperation,
+        steps: &[Step],
         event: &NewEvent,
     ) -> Result<ServiceBegin, ServiceError> {
-        transaction!(self.db(), |tx| start(tx, new, node, op, event))
+        transaction!(self.db(), |tx| start(tx, new, node, op, steps, event))
     }
 
-    /// Writes down that a service runs: the operation has succeeded, the node is there and paid for, until then. [`Error::Lost`] as
-    /// in [`Store::operation_finish`].
+    /// Saves the end of the operation that starts a service, as [`Store::work_save`] does it, and that the service runs: its node is
+    /// there and paid for, until then.
     #[expect(clippy::too_many_arguments, reason = "all of it is one transaction")]
     pub async fn service_started(
         &self,
         op: &str,
         owner: &str,
+        end: &Save<'_>,
         service_id: i64,
         facts: &NodeFacts,
         paid_until: i64,
-        output: Value,
         event: &NewEvent,
     ) -> Result<Service, Error> {
-        let outcome = Outcome::Succeeded { node_id: Some(facts.node_id.clone()), output: Some(output) };
-        let started = transaction!(self.db(), |tx| started(tx, op, owner, service_id, facts, paid_until, &outcome, event));
-        started.map_err(plain)
+        transaction!(self.db(), |tx| started(tx, op, owner, end, service_id, facts, paid_until, event)).map_err(plain)
     }
 
-    /// Writes down that a service does not start: the operation has failed, the credit is back, the certificates are revoked, and
-    /// service and node are forgotten. [`Error::Lost`] as in [`Store::operation_finish`].
+    /// Saves the end of the operation that was to start a service, as [`Store::work_save`] does it, and that it does not start: the
+    /// credit is back, the certificates are revoked, and service and node are forgotten.
     pub async fn service_start_failed(
         &self,
         op: &str,
         owner: &str,
+        end: &Save<'_>,
         service_id: i64,
-        error: Value,
         event: &NewEvent,
     ) -> Result<(), Error> {
-        let outcome = Outcome::Failed(error);
-        transaction!(self.db(), |tx| start_failed(tx, op, owner, service_id, &outcome, event)).map_err(plain)
+        transaction!(self.db(), |tx| start_failed(tx, op, owner, end, service_id, event)).map_err(plain)
     }
 
     /// Writes down a service that the application's manager keeps. The event's subject becomes its number. The manager must run:
@@ -225,16 +224,24 @@ impl Store {
         user_id: Option<&str>,
         service_id: i64,
         op: &NewOperation,
+        steps: &[Step],
         event: &NewEvent,
     ) -> Result<ServiceBegin, ServiceError> {
-        transaction!(self.db(), |tx| stop(tx, user_id, service_id, op, event))
+        transaction!(self.db(), |tx| stop(tx, user_id, service_id, op, steps, event))
     }
 
-    /// Writes down that nothing is left of a service: the operation has succeeded, the certificates are revoked, and the service
-    /// and its members are forgotten. [`ServiceError::Busy`] while it has nodes; [`Error::Lost`] as in
-    /// [`Store::operation_finish`].
-    pub async fn service_stopped(&self, op: &str, owner: &str, service_id: i64, event: &NewEvent) -> Result<(), ServiceError> {
-        transaction!(self.db(), |tx| stopped(tx, op, owner, service_id, event))
+    /// Saves the end of the operation that stops a service, as [`Store::work_save`] does it, and that nothing is left of it: the
+    /// certificates are revoked, and the service and its members are forgotten. [`ServiceError::Busy`] while it has nodes, unless
+    /// the operation is given up: then they are forgotten, too.
+    pub async fn service_stopped(
+        &self,
+        op: &str,
+        owner: &str,
+        end: &Save<'_>,
+        service_id: i64,
+        event: &NewEvent,
+    ) -> Result<(), ServiceError> {
+        transaction!(self.db(), |tx| stopped(tx, op, owner, end, service_id, event))
     }
 
     /// Gives a service of this user another name. Whether there is one.
@@ -345,17 +352,19 @@ async fn start(
     new: &NewService,
     node: &NewServiceNode,
     op: &NewOperation,
+    steps: &[Step],
     event: &NewEvent,
 ) -> Result<ServiceBegin, ServiceError> {
     if new.kind == ServiceKind::Member {
         return Err(Error::Invalid("a member that starts by itself").into());
     }
-    let operation = match begin(tx, op, None).await? {
+    let operation = match work::begin(tx, op, None, &Progress::default(), steps, None).await? {
         Begin::Existing(operation) => return Ok(ServiceBegin::Existing(operation)),
         Begin::New(operation) => operation,
     };
     let service = insert(tx, new, ServiceState::Starting, Some(&operation.id)).await?;
     let nodes = service_nodes::intend(tx, &service, std::slice::from_ref(node), &operation).await?;
+    work::set_subject(tx, &operation.id, &service.id.to_string()).await?;
     append(tx, &NewEvent { subject: service.id.to_string(), ..event.clone() }).await?;
     Ok(ServiceBegin::New { operation, service, nodes })
 }
@@ -365,17 +374,17 @@ async fn started(
     tx: &mut Tx,
     op: &str,
     owner: &str,
+    end: &Save<'_>,
     service_id: i64,
     facts: &NodeFacts,
     paid_until: i64,
-    outcome: &Outcome,
     event: &NewEvent,
 ) -> Result<Service, ServiceError> {
-    let operation = finish(tx, op, owner, outcome).await?;
+    work::store(tx, op, owner, end).await?;
     lock_of(tx, service_id, op, ServiceState::Starting).await?;
     let nodes = service_nodes::of_operation(tx, op).await?;
     let [node] = nodes.as_slice() else { return Err(Error::Corrupt("node of a service").into()) };
-    service_nodes::arrive(tx, node, facts, paid_until, &operation.actor).await?;
+    service_nodes::arrive(tx, node, facts, paid_until, &event.actor).await?;
     let sql = concat!(
         "UPDATE services SET state = 'running', address = $2, node_id = $3, operation = NULL, updated_at = $4 \
          WHERE id = $1 RETURNING ",
@@ -390,20 +399,20 @@ async fn start_failed(
     tx: &mut Tx,
     op: &str,
     owner: &str,
+    end: &Save<'_>,
     service_id: i64,
-    outcome: &Outcome,
     event: &NewEvent,
 ) -> Result<(), ServiceError> {
-    let operation = finish(tx, op, owner, outcome).await?;
+    work::store(tx, op, owner, end).await?;
     lock_of(tx, service_id, op, ServiceState::Starting).await?;
     for node in service_nodes::of_service(tx, service_id).await? {
-        service_nodes::forget(tx, &node, &operation.actor).await?;
+        service_nodes::forget(tx, &node, &event.actor).await?;
     }
-    end(tx, service_id, event).await
+    forget(tx, service_id, event).await
 }
 
 /// Forgets a service that has neither nodes nor members.
-async fn end(tx: &mut Tx, service_id: i64, event: &NewEvent) -> Result<(), ServiceError> {
+async fn forget(tx: &mut Tx, service_id: i64, event: &NewEvent) -> Result<(), ServiceError> {
     certificates::revoke_service(tx, service_id, "cessation-of-operation").await?;
     tx.execute("DELETE FROM services WHERE id = $1", args![service_id]).await?;
     append(tx, event).await?;
@@ -456,6 +465,7 @@ async fn stop(
     user_id: Option<&str>,
     service_id: i64,
     op: &NewOperation,
+    steps: &[Step],
     event: &NewEvent,
 ) -> Result<ServiceBegin, ServiceError> {
     if let Some(operation) = known(tx, op).await? {
@@ -474,7 +484,8 @@ async fn stop(
         }
         ServiceState::Running => {}
     }
-    let operation = match begin(tx, op, None).await? {
+    let subject = service_id.to_string();
+    let operation = match work::begin(tx, op, Some(&subject), &Progress::default(), steps, None).await? {
         Begin::Existing(operation) => return Ok(ServiceBegin::Existing(operation)),
         Begin::New(operation) => operation,
     };
@@ -488,9 +499,21 @@ async fn stop(
     Ok(ServiceBegin::New { operation, service: service(&row, 0)?, nodes })
 }
 
-async fn stopped(tx: &mut Tx, op: &str, owner: &str, service_id: i64, event: &NewEvent) -> Result<(), ServiceError> {
-    finish(tx, op, owner, &Outcome::Succeeded { node_id: None, output: None }).await?;
+async fn stopped(
+    tx: &mut Tx,
+    op: &str,
+    owner: &str,
+    end: &Save<'_>,
+    service_id: i64,
+    event: &NewEvent,
+) -> Result<(), ServiceError> {
+    work::store(tx, op, owner, end).await?;
     let service = lock_of(tx, service_id, op, ServiceState::Stopping).await?;
+    if matches!(end.outcome, Some(Outcome::Abandoned(_))) {
+        for node in service_nodes::of_operation(tx, op).await? {
+            service_nodes::forget(tx, &node, &event.actor).await?;
+        }
+    }
     if tx.optional("SELECT 1 FROM service_nodes WHERE service_id = $1 LIMIT 1", args![service_id]).await?.is_some() {
         return Err(ServiceError::Busy);
     }
@@ -498,7 +521,7 @@ async fn stopped(tx: &mut Tx, op: &str, owner: &str, service_id: i64, event: &Ne
         let sql = "DELETE FROM services WHERE application_id = $1 AND kind = 'member'";
         tx.execute(sql, args![service.application_id]).await?;
     }
-    end(tx, service_id, event).await
+    forget(tx, service_id, event).await
 }
 
 async fn prepay(

@@ -342,8 +342,9 @@ pub(crate) async fn begin(
 ) -> Result<Begin, Error> {
     let begun = operations::begin(tx, new, None).await?;
     if let Begin::New(operation) = &begun {
-        let sql = "UPDATE operations SET subject = $2 WHERE id = $1";
-        tx.execute(sql, args![&operation.id, subject]).await?;
+        if let Some(subject) = subject {
+            set_subject(tx, &operation.id, subject).await?;
+        }
         set_progress(tx, &operation.id, progress, true).await?;
         for (position, step) in (0..).zip(steps) {
             set_step(tx, &operation.id, position, step).await?;
@@ -353,6 +354,12 @@ pub(crate) async fn begin(
         }
     }
     Ok(begun)
+}
+
+/// Says what an operation is about, where that came into being after it.
+pub(crate) async fn set_subject(tx: &mut Tx, id: &str, subject: &str) -> Result<(), Error> {
+    tx.execute("UPDATE operations SET subject = $2 WHERE id = $1", args![id, subject]).await?;
+    Ok(())
 }
 
 /// Saves in the caller's transaction, without events; see [`Store::work_save`].

@@ -1,4 +1,5 @@
-//! `kill -9` between each step and the next: no node without a service, no service without a node, and the credit is right.
+//! `kill -9` before and after each step of each operation: no node without a service, no service without a node, and the credit is
+//! right.
 
 use super::{config, manager, start};
 use ostler_tests::database::Database;
@@ -8,26 +9,13 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 const CREDIT: i64 = 50;
-/// What each place is reached by.
-const STARTS: [&str; 6] = [
-    "service.start.begun",
-    "service.start.certified",
-    "service.start.ordered",
-    "service.start.noted",
-    "service.start.addressed",
-    "service.start.done",
-];
-const FAILED_STARTS: [&str; 2] = ["service.start.undone", "service.start.failed"];
-const STOPS: [&str; 4] = ["service.stop.begun", "service.stop.destroyed", "service.stop.forgotten", "service.stop.done"];
-const ADDITIONS: [&str; 4] = ["nodes.add.begun", "nodes.add.ordered", "nodes.add.addressed", "nodes.add.done"];
-const FAILED_ADDITIONS: [&str; 2] = ["nodes.add.undone", "nodes.add.failed"];
-const REMOVALS: [&str; 3] = ["nodes.remove.begun", "nodes.remove.destroyed", "nodes.remove.done"];
+/// How a process dies at a step.
+const DEATHS: [&str; 2] = ["crash-before", "crash-after"];
 
-#[test]
-fn every_place_is_tried() {
-    let tried = [&STARTS[..], &FAILED_STARTS, &STOPS, &ADDITIONS, &FAILED_ADDITIONS, &REMOVALS].concat();
-    let ours = ostler_core::kill::POINTS.iter().filter(|point| !point.starts_with("schedule."));
-    assert_eq!(tried.iter().collect::<BTreeSet<_>>(), ours.collect::<BTreeSet<_>>());
+/// Places at which it dies.
+fn places(workflow: &str, steps: &[&str], direction: &str) -> Vec<String> {
+    let each = |step: &&str| DEATHS.map(|death| format!("{workflow}.{step}.{direction}:{death}"));
+    steps.iter().flat_map(each).collect()
 }
 
 async fn server() -> Server {
@@ -72,19 +60,19 @@ async fn try_start(director: &Director, user: &Identity, path: &str, key: Option
 async fn in_a_start() {
     let mut server = server().await;
     let ann = Director::of(&server).user("ann", "50").await;
-    let mut spent = 0;
-    // Without a key, what was not answered is undone, unless it had been done.
-    for (point, then) in
-        STARTS.iter().map(|point| (*point, None)).chain([("service.start.ordered", Some("service.start.undone"))])
-    {
-        kill_start(&mut server, &ann, point, then, "/start/php", None).await;
-        let done = i64::from(point == "service.start.done");
-        spent += done;
-        let nodes = consistent(&server, &ann, spent, point).await;
-        assert_eq!(nodes, usize::try_from(spent).unwrap(), "{point}");
+    let starts = places("start-service", &["make-node", "address"], "act");
+    // Without a key, what was not answered is undone.
+    for point in &starts {
+        kill_start(&mut server, &ann, point, None, "/start/php", None).await;
+        assert_eq!(consistent(&server, &ann, 0, point).await, 0, "{point}");
+    }
+    for then in places("start-service", &["make-node"], "undo") {
+        kill_start(&mut server, &ann, "start-service.make-node.act:crash-after", Some(&then), "/start/php", None).await;
+        assert_eq!(consistent(&server, &ann, 0, &then).await, 0, "{then}");
     }
     // With a key, it is finished, and the same key finds it.
-    for point in STARTS {
+    let mut spent = 0;
+    for point in &starts {
         kill_start(&mut server, &ann, point, None, "/start/php/slow", Some(point)).await;
         let again = eventually("the key is answered", PATIENCE, async || {
             let answer = try_start(&Director::of(&server), &ann, "/start/php/slow", Some(point)).await.unwrap();
@@ -97,33 +85,33 @@ async fn in_a_start() {
         let manager = manager(&server, "slow", &again).await;
         assert_eq!(Director::of(&server).post(Some(&manager), "/credit", &[]).await.status, 200, "{point}");
     }
-    for point in FAILED_STARTS {
+    for point in places("start-service", &["make-node"], "undo") {
         for path in ["/start/php/full", "/start/php/dead"] {
-            kill_start(&mut server, &ann, point, None, path, None).await;
-            assert_eq!(consistent(&server, &ann, spent, point).await, usize::try_from(spent).unwrap(), "{point} {path}");
+            kill_start(&mut server, &ann, &point, None, path, None).await;
+            assert_eq!(consistent(&server, &ann, spent, &point).await, usize::try_from(spent).unwrap(), "{point} {path}");
         }
     }
 }
 
 async fn kill_start(server: &mut Server, user: &Identity, point: &str, then: Option<&str>, path: &str, key: Option<&str>) {
     // The address is another one after each start.
-    kill::at(server, point, then, async |director: Director| try_start(&director, user, path, key).await).await;
+    kill::at_fault(server, point, then, async |director: Director| try_start(&director, user, path, key).await).await;
 }
 
 #[tokio::test]
 async fn in_a_stop() {
     let mut server = server().await;
     let ann = Director::of(&server).user("ann", "50").await;
-    for (spent, point) in (1..).zip(STOPS) {
+    for (spent, point) in (1..).zip(places("stop-service", &["clear"], "act")) {
         let service = start(&Director::of(&server), &ann, "/start/php").await;
         let (user, path) = (ann.clone(), format!("/stop/{}", service["sid"]));
-        kill::at(&mut server, point, None, async move |director: Director| {
+        kill::at_fault(&mut server, &point, None, async move |director: Director| {
             let mut client = director.client(Some(&user));
             let request = client.request("POST", &path, &[], "");
             let _ = client.send(request).await;
         })
         .await;
-        assert_eq!(consistent(&server, &ann, spent, point).await, 0, "{point}");
+        assert_eq!(consistent(&server, &ann, spent, &point).await, 0, "{point}");
         assert_eq!(Director::of(&server).get(Some(&ann), "/list").await.text(), "[]", "{point}");
     }
 }
@@ -145,22 +133,20 @@ async fn in_an_order_of_nodes_and_in_their_removal() {
         }
     };
     let order = |cloud: &str| form(&[("nodes_info", &format!("[{{u'cloud': u'default'}}, {{'cloud': '{cloud}'}}]"))]);
-    for point in ADDITIONS {
-        kill::at(&mut server, point, None, post("/create_nodes", order("slow"))).await;
-        // Of an order that was not answered nothing is left, unless it had been done.
-        let done = i64::from(point == "nodes.add.done") * 2;
-        spent += done;
-        assert_eq!(consistent(&server, &ann, spent, point).await, usize::try_from(spent).unwrap(), "{point}");
+    for point in places("add-nodes", &["make-node", "address"], "act") {
+        kill::at_fault(&mut server, &point, None, post("/create_nodes", order("slow"))).await;
+        // Of an order that was not answered nothing is left.
+        assert_eq!(consistent(&server, &ann, spent, &point).await, usize::try_from(spent).unwrap(), "{point}");
     }
-    for point in FAILED_ADDITIONS {
-        kill::at(&mut server, point, None, post("/create_nodes", order("full"))).await;
-        assert_eq!(consistent(&server, &ann, spent, point).await, usize::try_from(spent).unwrap(), "{point}");
+    for point in places("add-nodes", &["make-node"], "undo") {
+        kill::at_fault(&mut server, &point, None, post("/create_nodes", order("full"))).await;
+        assert_eq!(consistent(&server, &ann, spent, &point).await, usize::try_from(spent).unwrap(), "{point}");
     }
-    for point in REMOVALS {
+    for point in places("remove-nodes", &["clear"], "act") {
         let made = post("/create_nodes", order("slow"))(Director::of(&server)).await.unwrap();
         spent += 2;
-        assert_eq!(consistent(&server, &ann, spent, point).await, 5, "{point}: {made}");
-        kill::at(&mut server, point, None, post("/remove_nodes", form(&[("nodes", &made.to_string())]))).await;
-        assert_eq!(consistent(&server, &ann, spent, point).await, 3, "{point}");
+        assert_eq!(consistent(&server, &ann, spent, &point).await, 3, "{point}: {made}");
+        kill::at_fault(&mut server, &point, None, post("/remove_nodes", form(&[("nodes", &made.to_string())]))).await;
+        assert_eq!(consistent(&server, &ann, spent, &point).await, 1, "{point}");
     }
 }

@@ -3,35 +3,32 @@
 mod assignments;
 mod cistern;
 mod nodes;
-mod recovery;
+mod steps;
 #[cfg(test)]
 pub(crate) mod tests;
+pub(crate) mod tries;
 
 pub use assignments::{Assigned, NodeAssignment, Target};
 pub use cistern::Cistern;
 pub(crate) use nodes::{Ended, ensure, failed as recorded_failure, failure, valid};
 pub use nodes::{Key, Listed};
 
+use crate::Error;
 use crate::identity::{Permission, Principal};
 use crate::model::{Image, Size};
-use crate::{Error, SECOND};
+use crate::scheduler::Scheduler;
 use ostler_drivers::model::{Description, Health};
 use ostler_drivers::{Cloud, Host, Listing};
 use ostler_store::Store;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::task::TaskTracker;
-
-/// Added to a call's deadline for the lease of an operation: the host's own work around the call.
-const MARGIN: Duration = Duration::from_secs(20);
 
 /// The use cases around nodes.
 pub struct Compute {
     host: Arc<Host>,
     store: Store,
     cistern: Option<Cistern>,
-    /// Tells this run of this host from all others, in leases.
-    owner: String,
+    scheduler: Arc<Scheduler>,
     /// Changes under way. They end even when nobody waits for them any more.
     tasks: TaskTracker,
 }
@@ -57,9 +54,11 @@ pub struct CloudInfo {
 
 impl Compute {
     /// The use cases on these clouds. With a Cistern, assignments are its matter.
-    pub fn new(host: Arc<Host>, store: Store, cistern: Option<Cistern>) -> Self {
-        let owner = uuid::Uuid::now_v7().to_string();
-        Self { host, store, cistern, owner, tasks: TaskTracker::new() }
+    pub fn new(host: Arc<Host>, scheduler: Arc<Scheduler>, cistern: Option<Cistern>) -> Arc<Self> {
+        let store = scheduler.store().clone();
+        let this = Arc::new(Self { host, store, cistern, scheduler, tasks: TaskTracker::new() });
+        this.scheduler.install(steps::workflows(&this));
+        this
     }
 
     pub(crate) fn cloud(&self, name: &str) -> Result<Arc<Cloud>, Error> {
@@ -70,13 +69,13 @@ impl Compute {
         self.host.clouds().iter().map(|cloud| cloud.name().to_owned()).collect()
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    #[cfg(test)]
+    pub(crate) fn host(&self) -> &Arc<Host> {
+        &self.host
     }
 
-    /// Tells this run of this host from all others, in leases.
-    pub(crate) fn owner(&self) -> &str {
-        &self.owner
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Where changes run to their end.
@@ -131,15 +130,4 @@ fn info(cloud: &Arc<Cloud>) -> CloudInfo {
         digest: cloud.package().map(|package| package.digest.clone()),
         resting: cloud.is_resting(),
     }
-}
-
-/// How long the lease of an operation on this cloud is, without being renewed.
-pub(crate) fn lease(cloud: &Cloud) -> Duration {
-    cloud.settings().limits.call.saturating_mul(4) + MARGIN
-}
-
-/// The end of a lease of an operation on this cloud, from now.
-pub(crate) fn lease_end(cloud: &Cloud) -> i64 {
-    let seconds = i64::try_from(lease(cloud).as_secs()).unwrap_or(i64::MAX / SECOND);
-    ostler_store::now().saturating_add(seconds.saturating_mul(SECOND))
 }

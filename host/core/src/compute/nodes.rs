@@ -1,22 +1,26 @@
 //! Nodes: list, create, destroy.
 //!
-//! Every change is an operation in the store: the intent with its token, then the driver call, then the outcome, each a
-//! transaction of its own. What a crash leaves behind, [`super::recovery`] finishes or undoes.
+//! Every change is an operation of one step: the intent with its token is one transaction, then comes the driver call, and the
+//! outcome is another transaction. `steps` says what the call is.
 
-use super::{Compute, lease_end};
+use super::Compute;
+use super::steps::{DESTROY, MAKE};
 use crate::Error;
 use crate::identity::{Permission, Principal};
 use crate::model::{Node, NodeSpec};
+use crate::scheduler::Patience;
 use ostler_drivers::model::Description;
 use ostler_drivers::{Cloud, ErrorKind, Listing, Made};
-use ostler_store::{Begin, Idempotency, Lease, NewEvent, NewOperation, Operation, OperationKind, OperationState, Outcome};
+use ostler_store::{
+    Begin, Idempotency, NewEvent, NewOperation, Operation, OperationKind, OperationState, Progress, Step, StepState, Work,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Pauses between tries of a call whose effect is uncertain.
-const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
+pub(super) const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
 
 /// A client's idempotency key.
 #[derive(Clone, Debug)]
@@ -63,77 +67,47 @@ impl Compute {
     ) -> Result<Listed, Error> {
         who.require(Permission::ChangeCompute)?;
         let cloud = self.cloud(cloud)?;
-        let input = json!({ "spec": spec, "resume": key.is_some() });
-        if let Some(key) = key {
-            // The key is looked up before anything else: what it did once holds, whatever has changed since.
-            match self.begin_create(who, &cloud, input, Some(key)).await? {
-                Begin::Existing(operation) => Ok(Listed { node: replay(&operation)?, driver: cloud.description()? }),
-                Begin::New(operation) => match valid(&cloud, &spec).await {
-                    Ok(()) => self.create(cloud, operation, spec).await,
-                    Err(error) => {
-                        self.finish(&operation, Outcome::Failed(failure(&error)), "node.create.failed").await?;
-                        Err(error)
-                    }
-                },
-            }
-        } else {
+        if key.is_none() {
+            // What can never succeed is not begun. With a key, the record of what it did comes first.
             valid(&cloud, &spec).await?;
-            let operation = match self.begin_create(who, &cloud, input, None).await? {
-                Begin::New(operation) | Begin::Existing(operation) => operation,
-            };
-            self.create(cloud, operation, spec).await
         }
+        let token = uuid::Uuid::now_v7().to_string();
+        let new = NewOperation {
+            idempotency: key
+                .as_ref()
+                .map(|key| Idempotency { scope: format!("{}:{}:{}", key.scope, who.user, cloud.name()), key: key.key.clone() }),
+            ..self.operation(who, OperationKind::CreateNode, &cloud, json!({ "spec": spec, "resume": key.is_some() }))
+        };
+        let step = begun(Step { cloud: Some(cloud.name().to_owned()), token: Some(token.clone()), ..Step::new(0, 0, MAKE) });
+        let event = event("node.create.intent", &token, cloud.name(), &who.user);
+        let ended = match self
+            .store
+            .work_begin(&new, Some(&token), &Progress::default(), std::slice::from_ref(&step), Some(&event))
+            .await
+        {
+            Ok(Begin::New(operation)) => {
+                let work = work(operation, token, step);
+                self.scheduler.carry_out(work, Patience::OneTry).await?.operation
+            }
+            Ok(Begin::Existing(operation)) => operation,
+            Err(ostler_store::Error::IdempotencyMismatch) => return Err(Error::KeyReused),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Listed { node: replay(&ended)?, driver: cloud.description()? })
     }
 
-    async fn begin_create(&self, who: &Principal, cloud: &Cloud, input: Value, key: Option<Key>) -> Result<Begin, Error> {
-        let token = uuid::Uuid::now_v7().to_string();
-        let event = event("node.create.intent", &token, cloud.name(), &who.user);
-        let new = NewOperation {
+    fn operation(&self, who: &Principal, kind: OperationKind, cloud: &Cloud, input: Value) -> NewOperation {
+        NewOperation {
             cloud: cloud.name().to_owned(),
-            kind: OperationKind::CreateNode,
-            token: Some(token),
+            kind,
+            token: None,
             node_id: None,
             input_hash: hash(cloud.name(), &input),
             input,
             driver_digest: cloud.package().map(|package| package.digest.clone()),
             actor: who.user.clone(),
-            lease: Some(Lease { owner: self.owner.clone(), until: lease_end(cloud) }),
-            idempotency: key
-                .map(|key| Idempotency { scope: format!("{}:{}:{}", key.scope, who.user, cloud.name()), key: key.key }),
-        };
-        match self.store.operation_begin(&new, Some(&event)).await {
-            Err(ostler_store::Error::IdempotencyMismatch) => Err(Error::KeyReused),
-            other => Ok(other?),
-        }
-    }
-
-    /// The driver call and the outcome, in a task of its own: a client that hangs up changes nothing.
-    async fn create(self: &Arc<Self>, cloud: Arc<Cloud>, operation: Operation, spec: NodeSpec) -> Result<Listed, Error> {
-        let (this, id) = (Arc::clone(self), operation.id.clone());
-        let task = self.tasks.spawn(async move { this.create_now(&cloud, &operation, spec).await });
-        task.await.unwrap_or_else(|error| Err(Error::Uncertain { operation: id, reason: error.to_string() }))
-    }
-
-    /// Makes the node of this operation exist, or not exist, and records which. Also how an interrupted one is taken up again.
-    pub(super) async fn create_now(&self, cloud: &Arc<Cloud>, operation: &Operation, spec: NodeSpec) -> Result<Listed, Error> {
-        let token = operation.token.as_deref().unwrap_or(&operation.id);
-        match ensure(cloud, token, spec).await {
-            Ok(made) => {
-                // The node exists: that its record cannot be written now is for the recovery to mend, not for the client to hear.
-                let output = json!({ "node": made.value, "digest": made.digest });
-                let outcome = Outcome::Succeeded { node_id: Some(made.value.id.clone()), output: Some(output) };
-                if let Err(error) = self.finish(operation, outcome, "node.create.done").await {
-                    tracing::error!(operation = %operation.id, %error, "a created node could not be recorded yet");
-                }
-                Ok(Listed { node: made.value, driver: made.driver })
-            }
-            Err(Ended::Failed(error)) => {
-                let error = Error::Cloud(error);
-                self.finish(operation, Outcome::Failed(failure(&error)), "node.create.failed").await?;
-                Err(error)
-            }
-            // The intent stays, and with it the duty to find out.
-            Err(Ended::Unknown(error)) => Err(Error::Uncertain { operation: operation.id.clone(), reason: error.message }),
+            lease: Some(self.scheduler.lease()),
+            idempotency: None,
         }
     }
 
@@ -155,65 +129,25 @@ impl Compute {
 
     pub(crate) async fn destroy(self: &Arc<Self>, who: &Principal, cloud: Arc<Cloud>, node: &Node) -> Result<String, Error> {
         let input = json!({ "id": node.id, "token": node.token });
-        let new = NewOperation {
-            cloud: cloud.name().to_owned(),
-            kind: OperationKind::DestroyNode,
-            token: None,
-            node_id: Some(node.id.clone()),
-            input_hash: hash(cloud.name(), &input),
-            input,
-            driver_digest: cloud.package().map(|package| package.digest.clone()),
-            actor: who.user.clone(),
-            lease: Some(Lease { owner: self.owner.clone(), until: lease_end(&cloud) }),
-            idempotency: None,
-        };
+        let new =
+            NewOperation { node_id: Some(node.id.clone()), ..self.operation(who, OperationKind::DestroyNode, &cloud, input) };
+        let step = begun(Step { cloud: Some(cloud.name().to_owned()), onward: true, ..Step::new(0, 0, DESTROY) });
         let event = event("node.destroy.intent", &node.id, cloud.name(), &who.user);
-        let operation = match self.store.operation_begin(&new, Some(&event)).await? {
-            Begin::New(operation) | Begin::Existing(operation) => operation,
-        };
-        let (this, id, operation_id) = (Arc::clone(self), node.id.clone(), operation.id.clone());
-        let task = self.tasks.spawn(async move { this.destroy_now(&cloud, &operation, &id).await });
-        task.await.unwrap_or_else(|error| Err(Error::Uncertain { operation: operation_id, reason: error.to_string() }))
+        let begin =
+            self.store.work_begin(&new, Some(&node.id), &Progress::default(), std::slice::from_ref(&step), Some(&event)).await?;
+        let (Begin::New(operation) | Begin::Existing(operation)) = begin;
+        self.scheduler.carry_out(work(operation, node.id.clone(), step), Patience::OneTry).await?;
+        Ok(node.id.clone())
     }
+}
 
-    /// Makes the node of this operation not exist, and records that.
-    pub(super) async fn destroy_now(&self, cloud: &Arc<Cloud>, operation: &Operation, id: &str) -> Result<String, Error> {
-        let mut last = None;
-        for pause in PAUSES {
-            match cloud.destroy_node(id).await {
-                Ok(_) => last = None,
-                // Somebody else was faster, or the answer to an earlier try was lost: it is gone either way.
-                Err(error) if error.kind == ErrorKind::NotFound => last = None,
-                Err(error) if error.kind.is_ambiguous() => {
-                    last = Some(error);
-                    tokio::time::sleep(pause).await;
-                    continue;
-                }
-                Err(error) => {
-                    let error = Error::Cloud(error);
-                    self.finish(operation, Outcome::Failed(failure(&error)), "node.destroy.failed").await?;
-                    return Err(error);
-                }
-            }
-            break;
-        }
-        if let Some(error) = last {
-            return Err(Error::Uncertain { operation: operation.id.clone(), reason: error.message });
-        }
-        self.store.assignment_remove(cloud.name(), id).await?;
-        self.finish(operation, Outcome::Succeeded { node_id: None, output: None }, "node.destroy.done").await?;
-        Ok(id.to_owned())
-    }
+/// A step that is written down as begun with the operation itself: its intent is the operation's.
+fn begun(step: Step) -> Step {
+    Step { state: StepState::Doing, begun_at: Some(ostler_store::now()), ..step }
+}
 
-    pub(super) async fn finish(&self, operation: &Operation, outcome: Outcome, kind: &str) -> Result<(), Error> {
-        let subject = operation.node_id.as_deref().or(operation.token.as_deref()).unwrap_or(&operation.id);
-        let mut event = event(kind, subject, &operation.cloud, &operation.actor);
-        if let Outcome::Failed(why) | Outcome::Abandoned(why) = &outcome {
-            event.data["error"] = why.clone();
-        }
-        self.store.operation_finish(&operation.id, &self.owner, &outcome, Some(&event)).await?;
-        Ok(())
-    }
+fn work(operation: Operation, subject: String, step: Step) -> Work {
+    Work { operation, subject: Some(subject), progress: Progress::default(), steps: vec![step], request: None }
 }
 
 /// How an attempt to create ended, if not well.
@@ -292,6 +226,7 @@ pub(crate) fn failure(error: &Error) -> Value {
         Error::Cloud(error) => (error.kind.as_str(), None),
         Error::NoImage(id) => ("no-image", Some(id)),
         Error::NoSize(id) => ("no-size", Some(id)),
+        Error::NoService => ("no-service", None),
         _ => ("failed", None),
     };
     json!({ "kind": kind, "subject": subject, "message": error.to_string() })
@@ -305,6 +240,7 @@ pub(crate) fn failed(operation: &Operation) -> Error {
     let kind = match error["kind"].as_str().unwrap_or_default() {
         "no-image" => return Error::NoImage(subject),
         "no-size" => return Error::NoSize(subject),
+        "no-service" => return Error::NoService,
         "invalid" => ErrorKind::Invalid,
         "conflict" => ErrorKind::Conflict,
         "unauthorized" => ErrorKind::Unauthorized,
@@ -313,6 +249,14 @@ pub(crate) fn failed(operation: &Operation) -> Error {
         "capacity" => ErrorKind::Capacity,
         "throttled" => ErrorKind::Throttled,
         "unsupported" => ErrorKind::Unsupported,
+        "transient" => ErrorKind::Transient,
+        "unknown-cloud" => ErrorKind::UnknownCloud,
+        "not-loaded" => ErrorKind::NotLoaded,
+        "crashed" => ErrorKind::Crashed,
+        "deadline" => ErrorKind::Deadline,
+        "limit" => ErrorKind::Limit,
+        "contract" => ErrorKind::Contract,
+        "unavailable" => ErrorKind::Unavailable,
         _ => ErrorKind::Failed,
     };
     Error::Cloud(ostler_drivers::Error::new(kind, message))
@@ -322,7 +266,7 @@ fn no_node(error: ostler_drivers::Error, id: &str) -> Error {
     if error.kind == ErrorKind::NotFound { Error::NoNode(id.to_owned()) } else { error.into() }
 }
 
-fn event(kind: &str, subject: &str, cloud: &str, actor: &str) -> NewEvent {
+pub(super) fn event(kind: &str, subject: &str, cloud: &str, actor: &str) -> NewEvent {
     NewEvent {
         kind: kind.to_owned(),
         subject: subject.to_owned(),

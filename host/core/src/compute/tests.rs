@@ -3,8 +3,8 @@
 //! there by hand.
 
 use super::*;
-use crate::StoreState;
 use crate::model::NodeSpec;
+use crate::{SECOND, StoreState};
 use ostler_drivers::{CloudSettings, LoadPolicy, Runtime, Seal, Strictness};
 use ostler_store::{Begin, Lease, NewOperation, OperationKind, OperationState, Options};
 use serde_json::{Value, json};
@@ -32,11 +32,22 @@ pub(crate) async fn compute_on(store: Store, config: &[(&str, &str)]) -> Arc<Com
     host.add_cloud(settings).unwrap();
     let prepared = host.prepare("dummy", component(), Seal::Builtin, Strictness::AllOrNothing).await.unwrap();
     host.activate(prepared).await;
-    Arc::new(Compute::new(host, store, None))
+    Compute::new(host, Arc::new(Scheduler::new(store)), None)
 }
 
-fn recovery(compute: &Arc<Compute>) -> crate::recovery::Recovery {
-    crate::recovery::Recovery::new(Arc::clone(compute), None, None)
+/// A process begins on what another one has left; all of it is done before this returns. How much it took up.
+async fn recovered(compute: &Arc<Compute>) -> usize {
+    let taken_up = crate::recovery::Recovery::new(Arc::clone(&compute.scheduler)).at_start().await.unwrap();
+    quiet(compute).await;
+    taken_up
+}
+
+async fn quiet(compute: &Compute) {
+    let began = std::time::Instant::now();
+    while !compute.store.operations_pending(1).await.unwrap().is_empty() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "it does not come to its end");
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
 }
 
 fn spec(name: &str) -> NodeSpec {
@@ -90,9 +101,10 @@ async fn an_interrupted_creation_is_finished_or_undone() {
         if accepted {
             compute.cloud(CLOUD).unwrap().create_node("t-1", spec("a")).await.unwrap();
         }
-        assert_eq!(recovery(&compute).once().await.unwrap(), 0, "its lease still runs: the owner may be alive");
-        for ended in [1, 0] {
-            assert_eq!(recovery(&compute).at_start().await.unwrap(), ended, "{accepted} {resume}");
+        let recovery = crate::recovery::Recovery::new(Arc::clone(&compute.scheduler));
+        assert_eq!(recovery.once().await.unwrap(), 0, "its lease still runs: the owner may be alive");
+        for taken_up in [1, 0] {
+            assert_eq!(recovered(&compute).await, taken_up, "{accepted} {resume}");
             assert_eq!(state(&compute, &operation).await, expected, "{accepted} {resume}");
             assert_eq!(names(&compute).await.len(), nodes, "{accepted} {resume}");
         }
@@ -111,7 +123,7 @@ async fn an_interrupted_destruction_takes_the_node_that_was_meant_and_no_other()
         };
         let operation =
             left_behind(&compute, OperationKind::DestroyNode, None, Some(&id), json!({"id": id, "token": meant})).await;
-        assert_eq!(recovery(&compute).at_start().await.unwrap(), 1);
+        assert_eq!(recovered(&compute).await, 1);
         assert_eq!(state(&compute, &operation).await, OperationState::Succeeded);
         assert_eq!(!names(&compute).await.is_empty(), stays, "{now:?} {meant:?}");
     }

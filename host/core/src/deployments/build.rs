@@ -5,9 +5,9 @@ use super::Inner;
 use super::placement::{Choice, Placement};
 use super::records::{RunningAttributes, machine_facts};
 use crate::Error;
-use crate::compute::{Ended, ensure};
+use crate::compute::{Ended, ensure, tries};
 use crate::model::{Node, NodeSpec, NodeState};
-use crate::scheduler::{Outcome, Plan, Policy, Try, Workflow, why};
+use crate::scheduler::{Outcome, Plan, Policy, Try, Workflow, succeeded, why};
 use async_trait::async_trait;
 use ostler_drivers::{Cloud, ErrorKind};
 use ostler_store::{
@@ -16,7 +16,6 @@ use ostler_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The stages of an attempt: `choose`, then those of the machines by their levels, then `publish`.
 const CHOOSE: u32 = 0;
@@ -80,36 +79,6 @@ pub(super) fn noted(result: Result<(), Error>) -> Try {
     }
 }
 
-/// What a failure at a cloud means for a step.
-pub(super) fn broke(error: ostler_drivers::Error) -> Try {
-    let passes = error.kind.is_ambiguous() || error.kind.is_fault() || matches!(error.kind, ErrorKind::Throttled);
-    let error = Error::Cloud(error);
-    if passes { Try::again(&error) } else { Try::failed(&error) }
-}
-
-/// Sees to it that no node has this token: one try.
-pub(super) async fn remove(cloud: &Arc<Cloud>, token: &str) -> Try {
-    let again = |error: ostler_drivers::Error| Try::again(&Error::Cloud(error));
-    // By the token and not by the identifier, which some providers give again.
-    let node = match cloud.find_node(token).await {
-        Ok(None) => return Try::done(json!({})),
-        Ok(Some(node)) if node.state == NodeState::Terminated => return Try::done(json!({})),
-        Ok(Some(node)) => node,
-        Err(error) => return again(error),
-    };
-    match crate::services::destroy_only(cloud, &node.id, token).await {
-        Ok(()) => {}
-        Err(error) if error.kind == ErrorKind::NotFound => {}
-        Err(error) => return again(error),
-    }
-    match cloud.find_node(token).await {
-        Ok(None) => Try::done(json!({})),
-        // An order to destroy may take its time.
-        Ok(Some(_)) => Try::wait(Duration::from_millis(200)),
-        Err(error) => again(error),
-    }
-}
-
 #[async_trait]
 impl Workflow for Create {
     #[cfg(test)]
@@ -157,8 +126,8 @@ impl Workflow for Create {
         }
     }
 
-    fn output(&self, work: &Work) -> Value {
-        json!({ "deployment": subject(work) })
+    fn ended(&self, work: &Work) -> ostler_store::Outcome {
+        succeeded(json!({ "deployment": subject(work) }))
     }
 }
 
@@ -345,7 +314,7 @@ impl Inner {
         }
         let made = match ensure(&cloud, token, spec).await {
             Ok(made) => made.value,
-            Err(Ended::Failed(error)) => return broke(error),
+            Err(Ended::Failed(error)) => return tries::broke(error),
             Err(Ended::Unknown(error)) => return Try::again(&Error::Cloud(error)),
         };
         let found = ResourceChange {
@@ -366,7 +335,7 @@ impl Inner {
             Ok(both) => both,
             Err(error) => return Try::again(&error),
         };
-        let tried = remove(&cloud, token).await;
+        let tried = tries::remove(&cloud, token).await;
         if tried.outcome != Outcome::Done {
             return tried;
         }
@@ -405,16 +374,14 @@ impl Inner {
         let node = match cloud.get_node(&id).await {
             Ok(node) => node,
             Err(error) if error.kind == ErrorKind::NotFound => {
-                let message = "the machine has disappeared".to_owned();
-                return Try::failed(&Error::Cloud(ostler_drivers::Error::new(ErrorKind::Failed, message)));
+                return tries::lost("the machine has disappeared");
             }
-            Err(error) => return broke(error),
+            Err(error) => return tries::broke(error),
         };
         match &node.state {
             NodeState::Failed | NodeState::Terminated | NodeState::Terminating => {
                 let why = node.state_detail.clone().unwrap_or_else(|| "it gave no reason".into());
-                let message = format!("the machine failed while it was built: {why}");
-                return Try::failed(&Error::Cloud(ostler_drivers::Error::new(ErrorKind::Failed, message)));
+                return tries::lost(format!("the machine failed while it was built: {why}"));
             }
             NodeState::Pending => return Try::wait(self.settings.poll),
             _ if step.input["public"].as_bool().unwrap_or_default() && node.addresses.is_empty() => {

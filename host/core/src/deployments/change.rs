@@ -1,10 +1,11 @@
 //! Changing a deployment: machines that are to be there are made, then those that are to go are removed; and starting and stopping
 //! single ones.
 
-use super::build::{Wanted, noted, of_machine, remove, subject, text};
+use super::build::{Wanted, noted, of_machine, subject, text};
 use super::records::{resource, wanted};
 use super::{Action, DeploymentError, Deployments, Inner, check_group, refused};
 use crate::Error;
+use crate::compute::tries;
 use crate::identity::Principal;
 use crate::model::{self, NodeSpec, NodeState};
 use crate::scheduler::{Outcome, Plan, Policy, Try, Workflow, why};
@@ -272,7 +273,7 @@ impl Update {
                 Ok(both) => both,
                 Err(error) => return Try::again(&error),
             };
-            let tried = remove(&cloud, token).await;
+            let tried = tries::remove(&cloud, token).await;
             if tried.outcome != Outcome::Done {
                 return tried;
             }
@@ -383,12 +384,9 @@ impl Act {
             Ok(both) => both,
             Err(error) => return Try::failed(&error),
         };
-        let failed = |message: &str| {
-            Try::failed(&Error::Cloud(ostler_drivers::Error::new(ostler_drivers::ErrorKind::Failed, message.to_owned())))
-        };
         let node = match cloud.find_node(token).await {
             Ok(Some(node)) => node,
-            Ok(None) => return failed("the machine has disappeared"),
+            Ok(None) => return tries::lost("the machine has disappeared"),
             Err(error) => return Try::again(&Error::Cloud(error)),
         };
         let stop = text(&step.input, "action") == "stop";
@@ -407,7 +405,7 @@ impl Act {
         match cloud.act(&node.id, action).await {
             Ok(()) => Try::wait(self.0.settings.poll),
             Err(error) if error.kind == ostler_drivers::ErrorKind::Conflict => Try::again(&Error::Cloud(error)),
-            Err(error) => super::build::broke(error),
+            Err(error) => tries::broke(error),
         }
     }
 

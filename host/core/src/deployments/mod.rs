@@ -27,8 +27,8 @@ use crate::scheduler::{Policy, Scheduler, Workflow};
 use blueprint::Blueprint;
 use build::subject;
 use ostler_store::{
-    Begin, DeploymentChange, Idempotency, Lease, NewDeployment, NewEvent, NewOperation, OperationKind, Progress, Request, Step,
-    Store, Work,
+    Begin, DeploymentChange, Idempotency, NewDeployment, NewEvent, NewOperation, OperationKind, Progress, Request, Step, Store,
+    Work,
 };
 use ostler_tosca::{Catalogue, Limits, Mode, Template, Topology};
 use parking_lot::Mutex;
@@ -438,7 +438,7 @@ impl Inner {
             input,
             driver_digest: None,
             actor: who.user.clone(),
-            lease: Some(Lease { owner: self.scheduler.owner().to_owned(), until: Scheduler::lease_end() }),
+            lease: Some(self.scheduler.lease()),
             idempotency,
         }
     }

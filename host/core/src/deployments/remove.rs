@@ -1,8 +1,9 @@
 //! Removing a deployment: what is under way is turned round, the machines are destroyed, and then it is forgotten.
 
 use super::Inner;
-use super::build::{noted, remove, subject, text};
+use super::build::{noted, subject, text};
 use crate::Error;
+use crate::compute::tries;
 use crate::scheduler::{Outcome, Plan, Policy, Try, Workflow};
 use async_trait::async_trait;
 use ostler_store::{
@@ -108,7 +109,7 @@ impl Delete {
             Ok(both) => both,
             Err(error) => return Try::again(&error),
         };
-        let tried = remove(&cloud, token).await;
+        let tried = tries::remove(&cloud, token).await;
         if tried.outcome != Outcome::Done {
             return tried;
         }

@@ -65,6 +65,8 @@ pub(crate) enum Cause {
     Cancelled,
     /// Nobody is waiting for it any more: a crash came between, and it can be ordered anew.
     Interrupted,
+    /// All was done, and is not wanted any more: what it was for has ended meanwhile.
+    Refused,
 }
 
 impl Cause {
@@ -76,6 +78,7 @@ impl Cause {
             Self::Timeout => json!({ "kind": "timeout" }),
             Self::Cancelled => json!({ "kind": "cancelled" }),
             Self::Interrupted => json!({ "kind": "interrupted" }),
+            Self::Refused => json!({ "kind": "refused" }),
         }
     }
 
@@ -87,6 +90,7 @@ impl Cause {
             "attempt-timeout" => Self::AttemptTimeout,
             "timeout" => Self::Timeout,
             "interrupted" => Self::Interrupted,
+            "refused" => Self::Refused,
             _ => Self::Cancelled,
         })
     }
@@ -320,6 +324,17 @@ impl Course {
             self.turn(Phase::Out, why);
         }
         possible
+    }
+
+    /// Turns round what was about to succeed. Not where there is no way back.
+    pub(crate) fn refuse(&mut self, why: &Value) {
+        if self.end == Some(End::Succeeded) && !self.no_return() {
+            self.end = None;
+            self.turn(Phase::Out, Cause::Refused);
+            if let Some(cause) = &mut self.progress.cause {
+                cause["error"] = why.clone();
+            }
+        }
     }
 
     /// Has what waits tried at once, as if for the first time. Whether there was something.

@@ -2,7 +2,7 @@
 
 use super::course::{Cause, Course, End, Outcome};
 use super::fault::{Fault, Faults};
-use super::{Try, Workflow};
+use super::{NotClosed, Try, Workflow};
 use crate::Error;
 use futures::FutureExt;
 use ostler_store::{Request, Save, StepState, Store, Work};
@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct Handle {
     wanted: Mutex<Option<Request>>,
     woken: Notify,
+    /// Why a try did not succeed that is to be repeated.
+    stalled: Mutex<Option<String>>,
+    stalls: Notify,
 }
 
 impl Handle {
@@ -33,6 +36,21 @@ impl Handle {
             *wanted = Some(request);
         }
         self.woken.notify_one();
+    }
+
+    fn stall(&self, why: &serde_json::Value) {
+        *self.stalled.lock() = Some(why["message"].as_str().unwrap_or("it failed").to_owned());
+        self.stalls.notify_one();
+    }
+
+    /// Waits until a try has failed that is to be repeated; why.
+    pub(super) async fn stalled(&self) -> String {
+        loop {
+            if let Some(why) = self.stalled.lock().take() {
+                return why;
+            }
+            self.stalls.notified().await;
+        }
     }
 
     async fn wanted(&self) -> Request {
@@ -81,8 +99,13 @@ pub(super) async fn drive(
         }
         let idle = busy.is_empty() && next.act.is_empty() && next.undo.is_empty();
         course.progress.wake_at = next.wake_at.filter(|_| idle);
-        if let Some(wanted) = save(store, owner, workflow.as_ref(), &mut work, &course, answered).await? {
-            request = Some(request.unwrap_or(wanted));
+        match save(store, owner, workflow.as_ref(), &mut work, &course, answered).await {
+            Ok(wanted) => request = request.or(wanted),
+            Err(NotClosed::Refused(error)) => {
+                course.refuse(&crate::compute::failure(&error));
+                continue;
+            }
+            Err(NotClosed::Store(error)) => return Err(error.into()),
         }
         if course.end.is_some() {
             return Ok(work);
@@ -110,6 +133,9 @@ pub(super) async fn drive(
                 let mut back = Some(back);
                 // What else has come back meanwhile is written down with it.
                 while let Some(Ok(one)) = back {
+                    if matches!(one.1.outcome, Outcome::Retry(_)) {
+                        handle.stall(one.1.error.as_ref().unwrap_or(&serde_json::Value::Null));
+                    }
                     take_in(&mut course, &mut busy, one, &policy);
                     back = flights.try_join_next();
                 }
@@ -180,27 +206,32 @@ async fn save(
     work: &mut Work,
     course: &Course,
     answered: bool,
-) -> Result<Option<Request>, Error> {
-    let changed: Vec<_> = (0..).zip(&course.steps).filter(|(at, step)| work.steps.get(*at as usize) != Some(step)).collect();
+) -> Result<Option<Request>, NotClosed> {
+    let changed: Vec<(u32, &ostler_store::Step)> =
+        (0..).zip(&course.steps).filter(|(at, step)| work.steps.get(*at as usize) != Some(step)).collect();
     let same = changed.is_empty() && work.progress == course.progress;
     if same && !answered && course.end.is_none() {
         return Ok(None);
     }
     log(work, course);
     let stuck = course.progress.stuck && !work.progress.stuck;
-    (work.progress, work.steps) = (course.progress.clone(), course.steps.clone());
+    let now = Work { progress: course.progress.clone(), steps: course.steps.clone(), ..work.clone() };
     let outcome = course.end.map(|end| match end {
-        End::Succeeded => ostler_store::Outcome::Succeeded { node_id: None, output: Some(workflow.output(work)) },
-        End::Failed => ostler_store::Outcome::Failed(why(work)),
-        End::Abandoned => ostler_store::Outcome::Abandoned(why(work)),
+        End::Succeeded => workflow.ended(&now),
+        End::Failed => ostler_store::Outcome::Failed(why(&now)),
+        End::Abandoned => ostler_store::Outcome::Abandoned(why(&now)),
     });
-    let steps: Vec<_> = changed.iter().map(|(position, step)| (*position, *step)).collect();
-    let save = Save { progress: &course.progress, steps: &steps, answered, events: &[], outcome: outcome.as_ref() };
+    let save = Save { progress: &course.progress, steps: &changed, answered, events: &[], outcome: outcome.as_ref() };
     let began = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(20);
     loop {
-        match store.work_save(&work.operation.id, owner, &save).await {
+        let saved = match &outcome {
+            Some(_) => workflow.close(store, owner, &now, &save).await.map(|()| None),
+            None => store.work_save(&now.operation.id, owner, &save).await.map_err(NotClosed::Store),
+        };
+        match saved {
             Ok(request) => {
+                *work = now;
                 if let Some(outcome) = &outcome {
                     settle(work, outcome);
                 }
@@ -210,12 +241,12 @@ async fn save(
                 return Ok(request);
             }
             // What is at the provider is there: the record has to say so, if it can be had at all.
-            Err(error) if error.is_transient() && began.elapsed() < PATIENCE => {
+            Err(NotClosed::Store(error)) if error.is_transient() && began.elapsed() < PATIENCE => {
                 tracing::warn!(operation = %work.operation.id, %error, "an operation could not be written down yet");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(2));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -234,15 +265,16 @@ fn settle(work: &mut Work, outcome: &ostler_store::Outcome) {
 
 /// Why an operation did not succeed: the error of the step that failed, with its name.
 pub(crate) fn why(work: &Work) -> serde_json::Value {
+    let recorded = || work.progress.cause.as_ref().map(|cause| cause["error"].clone()).filter(serde_json::Value::is_object);
     let failed = |position: usize| {
         let step = work.steps.get(position)?;
-        let recorded = work.progress.cause.as_ref().map(|cause| cause["error"].clone());
-        let mut error = recorded.filter(serde_json::Value::is_object).unwrap_or_else(|| json!({}));
+        let mut error = recorded().unwrap_or_else(|| json!({}));
         error["step"] = json!(step.kind);
         Some(error)
     };
     let stated = |message: &str| json!({ "kind": "failed", "message": message });
     match Cause::of(&work.progress) {
+        Some(Cause::Refused) => recorded().unwrap_or_else(|| stated("it is not wanted any more")),
         Some(Cause::Step(position)) => failed(position).unwrap_or_else(|| stated("a step failed")),
         Some(Cause::Timeout | Cause::AttemptTimeout) => stated("it took too long"),
         Some(Cause::Cancelled) => stated("it was cancelled"),

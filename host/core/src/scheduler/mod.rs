@@ -13,16 +13,15 @@ mod tests;
 pub(crate) use course::{Outcome, Plan, Policy};
 pub(crate) use drive::why;
 
-use crate::compute::Compute;
 use crate::identity::{Permission, Principal};
 use crate::{Error, SECOND};
 use async_trait::async_trait;
 use drive::Handle;
-use ostler_store::{Operation, OperationKind, OperationState, Request, Store, Work, WorkFilter};
-use parking_lot::Mutex;
+use ostler_store::{Lease, Operation, OperationKind, OperationState, Outcome as Ending, Request, Save, Store, Work, WorkFilter};
+use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -100,17 +99,53 @@ pub(crate) trait Workflow: Send + Sync {
     /// Something is tried again and again from now on.
     async fn stuck(&self, _work: &Work) {}
 
-    /// What the operation came to, for its record.
-    fn output(&self, _work: &Work) -> Value {
-        json!({})
+    /// What the operation came to whose steps are all done, for its record.
+    fn ended(&self, _work: &Work) -> Ending {
+        succeeded(json!({}))
     }
+
+    /// Writes down the end of an operation, together with whatever else changes with it, in one transaction of whoever holds its
+    /// lease. A success may be refused, where what it was for has ended meanwhile: then the operation is turned round.
+    async fn close(&self, store: &Store, owner: &str, work: &Work, save: &Save<'_>) -> Result<(), NotClosed> {
+        store.work_save(&work.operation.id, owner, save).await?;
+        Ok(())
+    }
+}
+
+/// A success, for the record.
+pub(crate) fn succeeded(output: Value) -> Ending {
+    Ending::Succeeded { node_id: None, output: Some(output) }
+}
+
+/// Why an operation is not at its end.
+#[derive(Debug)]
+pub(crate) enum NotClosed {
+    /// What it has done is not wanted any more.
+    Refused(Error),
+    /// The store failed.
+    Store(ostler_store::Error),
+}
+
+impl From<ostler_store::Error> for NotClosed {
+    fn from(error: ostler_store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// How long somebody waits for the end of an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// So long.
+    For(Duration),
+    /// Until a try has failed that is to be repeated.
+    OneTry,
 }
 
 /// Carries out operations of several steps.
 pub struct Scheduler {
     store: Store,
     owner: String,
-    workflows: OnceLock<HashMap<OperationKind, Arc<dyn Workflow>>>,
+    workflows: RwLock<HashMap<OperationKind, Arc<dyn Workflow>>>,
     running: Mutex<HashMap<String, Arc<Handle>>>,
     tasks: TaskTracker,
     /// Nothing is begun any more.
@@ -121,18 +156,18 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// What carries out the operations of this host.
-    pub fn of(compute: &Compute) -> Self {
-        Self::new(compute.store().clone(), compute.owner().to_owned())
+    /// What carries out the operations of this run of this host.
+    pub fn new(store: Store) -> Self {
+        Self::owned(store, uuid::Uuid::now_v7().to_string())
     }
 
-    /// For a store; `owner` tells this run of this host from all others.
-    pub(crate) fn new(store: Store, owner: String) -> Self {
+    /// `owner` tells this run of this host from all others, in leases.
+    pub(crate) fn owned(store: Store, owner: String) -> Self {
         let (stopping, faults) = (CancellationToken::new(), fault::Faults::from_environment().map(Arc::new));
         Self {
             store,
             owner,
-            workflows: OnceLock::new(),
+            workflows: RwLock::default(),
             running: Mutex::default(),
             tasks: TaskTracker::new(),
             stopping,
@@ -154,21 +189,14 @@ impl Scheduler {
         self.faults.as_ref().map(|faults| faults.idle()).unwrap_or_default()
     }
 
-    /// Which workflow an operation of a kind has. Once, before anything runs.
+    /// Which workflows operations have, by their kinds. Before anything runs.
     pub(crate) fn install(&self, workflows: HashMap<OperationKind, Arc<dyn Workflow>>) {
-        if self.workflows.set(workflows).is_err() {
-            tracing::error!("workflows are installed twice");
-        }
+        self.workflows.write().extend(workflows);
     }
 
     /// The workflow of a kind of operation.
-    pub(crate) fn workflow(&self, kind: OperationKind) -> Option<&Arc<dyn Workflow>> {
-        self.workflows.get()?.get(&kind)
-    }
-
-    /// Whether operations of this kind are carried out here.
-    pub(crate) fn has(&self, kind: OperationKind) -> bool {
-        self.workflow(kind).is_some()
+    pub(crate) fn workflow(&self, kind: OperationKind) -> Option<Arc<dyn Workflow>> {
+        self.workflows.read().get(&kind).cloned()
     }
 
     /// Who holds the leases of what runs here.
@@ -176,17 +204,62 @@ impl Scheduler {
         &self.owner
     }
 
+    /// Where operations are written down.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The end of a lease, from now.
     pub(crate) fn lease_end() -> i64 {
         ostler_store::now().saturating_add(LEASE)
     }
 
+    /// The lease with which an operation begins.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease { owner: self.owner.clone(), until: Self::lease_end() }
+    }
+
+    /// Carries an operation out that has just been written down, and waits for its end, or as long as `patience` says: it goes on
+    /// without whoever waits. Its failure is the error.
+    pub(crate) async fn carry_out(self: &Arc<Self>, work: Work, patience: Patience) -> Result<Work, Error> {
+        let id = work.operation.id.clone();
+        let uncertain = |reason: String| Error::Uncertain { operation: id.clone(), reason };
+        let handle = Arc::new(Handle::default());
+        let task = self.start_with(work, Arc::clone(&handle))?;
+        let over = async {
+            match patience {
+                Patience::For(limit) => {
+                    tokio::time::sleep(limit).await;
+                    format!("it is still under way after {} s", limit.as_secs())
+                }
+                Patience::OneTry => handle.stalled().await,
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = task => ended,
+            why = over => return Err(uncertain(why)),
+        };
+        match ended {
+            Ok(Ok(work)) if work.operation.state == OperationState::Succeeded => Ok(work),
+            Ok(Ok(work)) => Err(crate::compute::recorded_failure(&work.operation)),
+            Ok(Err(error)) => Err(uncertain(error.to_string())),
+            Err(error) => Err(uncertain(error.to_string())),
+        }
+    }
+
     /// Begins to carry out an operation whose lease is ours.
     pub(crate) fn start(self: &Arc<Self>, work: Work) -> Result<tokio::task::JoinHandle<Result<Work, Error>>, Error> {
+        self.start_with(work, Arc::new(Handle::default()))
+    }
+
+    fn start_with(
+        self: &Arc<Self>,
+        work: Work,
+        handle: Arc<Handle>,
+    ) -> Result<tokio::task::JoinHandle<Result<Work, Error>>, Error> {
         let kind = work.operation.kind;
-        let workflow = self.workflow(kind).cloned();
-        let workflow = workflow.ok_or_else(|| Error::Invalid(format!("nobody takes up `{}`", kind.as_str())))?;
-        let handle = Arc::new(Handle::default());
+        let workflow = self.workflow(kind).ok_or_else(|| Error::Invalid(format!("nobody takes up `{}`", kind.as_str())))?;
         let this = Arc::clone(self);
         let id = work.operation.id.clone();
         if self.running.lock().insert(id.clone(), Arc::clone(&handle)).is_some() {
@@ -241,11 +314,7 @@ impl Scheduler {
     /// What an operator wants of an operation.
     pub async fn order(&self, who: &Principal, id: &str, request: Request) -> Result<Work, Error> {
         who.require(Permission::ChangeWork)?;
-        let work = self.show(who, id).await?;
-        let kind = work.operation.kind;
-        if !self.has(kind) && work.operation.state == OperationState::Pending {
-            return Err(Error::Invalid(format!("`{}` is a single call: it is settled by itself", kind.as_str())));
-        }
+        self.show(who, id).await?;
         self.request(id, request).await?;
         tracing::info!(operation = id, request = request.as_str(), by = who.user, "an operator wants something of an operation");
         self.show(who, id).await

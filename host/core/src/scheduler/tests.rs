@@ -149,7 +149,7 @@ async fn run(shape_name: &str, strikes: &[Strike], resumes: bool) -> Run {
     let Begin::New(operation) = store.work_begin(&new, None, &progress, &steps, None).await.unwrap() else { panic!() };
     let mut lives = 1;
     let work = loop {
-        let scheduler = Arc::new(Scheduler::new(store.clone(), format!("life {lives}")));
+        let scheduler = Arc::new(Scheduler::owned(store.clone(), format!("life {lives}")));
         scheduler.install(HashMap::from([(OperationKind::StartService, Arc::clone(&things) as Arc<dyn Workflow>)]));
         let mut task = scheduler.start(store.work_get(&operation.id).await.unwrap().unwrap()).unwrap();
         tokio::select! {
@@ -246,7 +246,7 @@ async fn what_somebody_wants_of_running_work() {
         let Begin::New(operation) = store.work_begin(&new, None, &Progress::default(), &steps, None).await.unwrap() else {
             panic!()
         };
-        let scheduler = Arc::new(Scheduler::new(store.clone(), "me".into()));
+        let scheduler = Arc::new(Scheduler::owned(store.clone(), "me".into()));
         scheduler.install(HashMap::from([(OperationKind::StartService, Arc::clone(&things) as Arc<dyn Workflow>)]));
         let task = scheduler.start(store.work_get(&operation.id).await.unwrap().unwrap()).unwrap();
         for refused in [

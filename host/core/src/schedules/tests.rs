@@ -36,7 +36,8 @@ impl Life {
     fn new(compute: &Arc<Compute>, store: &Store, issuer: &str) -> Self {
         let tariff = Tariff { price: 1, prices: BTreeMap::new(), period: Duration::from_secs(3600) };
         let billing = Arc::new(Billing::new(store.clone(), tariff));
-        let scheduler = Arc::new(Scheduler::of(compute));
+        let scheduler = Arc::new(Scheduler::new(store.clone()));
+        let compute = &Compute::new(Arc::clone(compute.host()), Arc::clone(&scheduler), None);
         let settings = Settings { poll: Duration::from_millis(2), ..Settings::new(issuer) };
         let deployments = Arc::new(Deployments::new(Arc::clone(compute), billing, Arc::clone(&scheduler), settings));
         let schedules = Schedules::new(Arc::clone(&deployments), store.clone());

@@ -97,9 +97,10 @@ impl Services {
         };
         match self.begin(who, order, key).await? {
             Begun::Before(operation) => self.replay(who, &operation).await.map(drop),
-            Begun::Now(work) => {
+            Begun::Now { operation, .. } => {
+                let this = Arc::clone(self);
                 self.compute.tasks().spawn(async move {
-                    if let Err(error) = work.await {
+                    if let Err(error) = this.carry_out(&operation, this.settings.start_timeout + super::UNDOING).await {
                         tracing::warn!(%error, "the manager of an application could not be started");
                     }
                 });

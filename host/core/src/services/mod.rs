@@ -1,8 +1,7 @@
 //! Services: a manager on a node of its own, the nodes that it orders, and the applications that users keep them in.
 //!
-//! Starting, stopping, adding and removing are operations of the store, as single nodes are: the intent with its tokens and the
-//! reserved credit in one transaction, then the driver calls, then outcome and payment in one transaction. `recovery` takes up what
-//! a crash leaves behind.
+//! Starting, stopping, adding and removing are operations of the scheduler: the intent with its tokens and the reserved credit is one
+//! transaction, then come the steps at the providers, then outcome and payment in one transaction.
 
 pub(crate) mod applications;
 mod manager;
@@ -18,7 +17,6 @@ mod user_data;
 pub use nodes::NodeOrder;
 pub use settings::{Catalogue, Machine, Registration, ServiceType, Settings, sample_catalogue};
 pub use start::Order;
-pub(crate) use start::destroy_only;
 
 use crate::Error;
 use crate::authority::Authority;
@@ -26,19 +24,24 @@ use crate::billing::Billing;
 use crate::compute::{Compute, Key};
 use crate::identity::{Identity, Permission, Principal, Role, Scheme};
 use crate::model::{Node, Reach};
+use crate::scheduler::{Patience, Policy, Scheduler, Workflow};
 use ostler_drivers::Cloud;
 use ostler_store::{
-    Idempotency, Lease, NewEvent, NewOperation, NodeFacts, Operation, OperationKind, Service, ServiceKind, ServiceNode,
-    ServiceState, Store, User,
+    Idempotency, NewEvent, NewOperation, NodeFacts, OperationKind, Service, ServiceKind, ServiceNode, ServiceState, Store, User,
+    Work,
 };
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a node is asked whether it has an address, at first and later.
 const POLL: Duration = Duration::from_millis(100);
 const POLL_SLOWLY: Duration = Duration::from_secs(5);
+/// How long somebody waits for what has failed to be undone; it goes on without him.
+const UNDOING: Duration = Duration::from_secs(30);
 
 /// The use cases around services.
 pub struct Services {
@@ -47,21 +50,39 @@ pub struct Services {
     authority: Arc<Authority>,
     billing: Arc<Billing>,
     store: Store,
+    scheduler: Arc<Scheduler>,
     settings: Settings,
+    policy: Policy,
     managers: Option<manager::Managers>,
+    /// What the nodes are to do that are being made, by operation.
+    orders: Mutex<HashMap<String, Arc<NodeOrder>>>,
 }
 
 impl Services {
-    /// The use cases. The server's own certificate is what managers are called with.
+    /// The use cases. [`Self::share`] lets them begin.
     pub fn new(
         compute: Arc<Compute>,
         identity: Arc<Identity>,
         authority: Arc<Authority>,
         billing: Arc<Billing>,
+        scheduler: Arc<Scheduler>,
         settings: Settings,
     ) -> Self {
-        let store = compute.store().clone();
-        Self { compute, identity, authority, billing, store, settings, managers: None }
+        let (store, policy, orders) = (compute.store().clone(), Policy::default(), Mutex::default());
+        Self { compute, identity, authority, billing, store, scheduler, settings, policy, managers: None, orders }
+    }
+
+    /// Lets the scheduler carry out what is done about services.
+    pub fn share(self) -> Arc<Self> {
+        let this = Arc::new(self);
+        let workflows: [(OperationKind, Arc<dyn Workflow>); 4] = [
+            (OperationKind::StartService, Arc::new(start::Start(Arc::clone(&this)))),
+            (OperationKind::StopService, Arc::new(stop::Stop(Arc::clone(&this)))),
+            (OperationKind::AddNodes, Arc::new(nodes::Add(Arc::clone(&this)))),
+            (OperationKind::RemoveNodes, Arc::new(stop::Stop(Arc::clone(&this)))),
+        ];
+        this.scheduler.install(HashMap::from(workflows));
+        this
     }
 
     /// How they are configured.
@@ -183,64 +204,21 @@ impl Services {
             input,
             driver_digest: cloud.package().map(|package| package.digest.clone()),
             actor: who.user.clone(),
-            lease: Some(Lease { owner: self.compute.owner().to_owned(), until: crate::compute::lease_end(cloud) }),
+            lease: Some(self.scheduler.lease()),
             idempotency: key.map(|key| Idempotency { scope: format!("{}:{}", key.scope, who.user), key: key.key }),
         }
     }
 
-    /// Works on an operation, and keeps others from taking it up meanwhile.
-    async fn hold<T>(
-        &self,
-        operation: &Operation,
-        cloud: &Cloud,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let beat = async {
-            let mut interval = tokio::time::interval(crate::compute::lease(cloud) / 4);
-            interval.tick().await;
-            loop {
-                interval.tick().await;
-                let until = crate::compute::lease_end(cloud);
-                match self.store.operation_renew(&operation.id, self.compute.owner(), until).await {
-                    // Somebody else works on it by now.
-                    Err(error @ ostler_store::Error::Lost) => return Error::from(error),
-                    Err(error) => tracing::warn!(operation = %operation.id, %error, "a lease could not be renewed"),
-                    Ok(()) => {}
-                }
-            }
-        };
-        tokio::select! {
-            result = work => result,
-            lost = beat => Err(lost),
-        }
+    /// Carries an operation out that is written down, and waits for its end, but not longer than this.
+    async fn carry_out(&self, operation: &str, limit: Duration) -> Result<Work, Error> {
+        let work = self.store.work_get(operation).await?.ok_or_else(|| Error::NoOperation(operation.to_owned()))?;
+        self.scheduler.carry_out(work, Patience::For(limit)).await
     }
+}
 
-    /// Runs work to its end, even when nobody waits for it any more.
-    async fn detached<T: Send + 'static>(
-        self: &Arc<Self>,
-        operation: &Operation,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let id = operation.id.clone();
-        let task = self.compute.tasks().spawn(work);
-        task.await.unwrap_or_else(|error| Err(Error::Uncertain { operation: id, reason: error.to_string() }))
-    }
-
-    /// Takes up an operation that a crash or a dead host left behind.
-    pub(crate) async fn take_up(self: &Arc<Self>, operation: &Operation) -> Result<(), Error> {
-        let cloud = self.cloud(&operation.cloud)?;
-        self.store.operation_renew(&operation.id, self.compute.owner(), crate::compute::lease_end(&cloud)).await?;
-        self.hold(operation, &cloud, async {
-            match operation.kind {
-                OperationKind::StartService => self.take_up_start(operation).await,
-                OperationKind::StopService => self.stop_now(operation).await,
-                OperationKind::AddNodes => self.take_up_add(operation).await,
-                OperationKind::RemoveNodes => self.remove_now(operation).await,
-                other => Err(Error::Invalid(format!("nobody takes up `{}`", other.as_str()))),
-            }
-        })
-        .await
-    }
+/// The service that an operation is about.
+fn subject(work: &Work) -> i64 {
+    work.subject.as_deref().and_then(|subject| subject.parse().ok()).unwrap_or_default()
 }
 
 /// The number by which the manager of a service knows what it serves: its application's, if it manages a whole one.

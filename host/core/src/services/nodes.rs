@@ -1,21 +1,29 @@
-//! Nodes that a manager orders for its service, and gives back.
+//! Nodes that a manager orders for its service, and gives back; and the steps that make any node of a service.
 
-use super::start::Down;
-use super::{Services, event, facts, locator, user_data};
+use super::{POLL, POLL_SLOWLY, Services, UNDOING, address, event, facts, locator, stop, subject, user_data};
 use crate::Error;
-use crate::compute::{Ended, Key, ensure, failure, recorded_failure, valid};
+use crate::compute::{Ended, Key, ensure, recorded_failure, tries, valid};
 use crate::identity::Principal;
-use crate::kill;
-use crate::model::NodeSpec;
-use futures::future::join_all;
+use crate::model::{NodeSpec, NodeState};
+use crate::scheduler::{NotClosed, Plan, Policy, Try, Workflow, succeeded};
+use async_trait::async_trait;
+use ostler_drivers::{Cloud, ErrorKind};
 use ostler_store::{
-    NewServiceNode, NodeFacts, NodeRole, Operation, OperationKind, OperationState, Service, ServiceBegin, ServiceError,
-    ServiceKind, ServiceNode,
+    NewServiceNode, NodeFacts, NodeRole, Operation, OperationKind, OperationState, Outcome, Save, Service, ServiceBegin,
+    ServiceError, ServiceKind, ServiceNode, Step, Store, Work,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 
+/// A node is ordered.
+const MAKE: &str = "make-node";
+/// It has an address.
+const ADDRESS: &str = "address";
+#[cfg(test)]
+pub(super) const STEPS: &[&str] = &[MAKE, ADDRESS];
 /// Nodes of one order at most.
 const MOST: usize = 64;
 /// Bytes of the longest context and script together.
@@ -107,15 +115,25 @@ impl Services {
             idempotency.scope = format!("{}:{}", idempotency.scope, service.id);
         }
         let begun = event("service.nodes.intent", &service.id.to_string(), &service.cloud, &who.user);
-        let operation = match self.store.nodes_begin(service.id, &nodes, &operation, &begun).await? {
-            ServiceBegin::New { operation, .. } => operation,
+        let operation = match self.store.nodes_begin(service.id, &nodes, &operation, &steps(&nodes), &begun).await? {
+            ServiceBegin::New { operation, .. } => operation.id,
             ServiceBegin::Existing(operation) => return self.added_before(&service, &operation).await,
         };
-        let (this, mine) = (Arc::clone(self), operation.clone());
-        self.detached(&operation, async move { this.hold(&mine, &cloud, this.add_now(&mine, &service, &order)).await }).await
+        self.orders.lock().insert(operation.clone(), Arc::new(order));
+        let (this, id) = (Arc::clone(self), operation.clone());
+        // A task of its own: a manager that hangs up changes nothing.
+        let task = self.compute.tasks().spawn(async move {
+            let ended = this.carry_out(&id, this.settings.start_timeout + UNDOING).await;
+            this.orders.lock().remove(&id);
+            ended
+        });
+        match task.await {
+            Ok(ended) => self.added_before(&service, &ended?.operation).await,
+            Err(error) => Err(Error::Uncertain { operation, reason: error.to_string() }),
+        }
     }
 
-    /// What an earlier order with the same key came to.
+    /// What an order came to.
     async fn added_before(&self, service: &Service, operation: &Operation) -> Result<Vec<ServiceNode>, Error> {
         match operation.state {
             OperationState::Pending => Err(Error::UnderWay),
@@ -135,89 +153,127 @@ impl Services {
         known.map(|known| known.machine(cloud).clone()).ok_or_else(|| Error::NoServiceType(service.type_name.clone()))
     }
 
-    async fn add_now(&self, operation: &Operation, service: &Service, order: &NodeOrder) -> Result<Vec<ServiceNode>, Error> {
-        kill::point("nodes.add.begun");
-        let rows = self.store.service_nodes_of_operation(&operation.id).await?;
-        let results = join_all(rows.iter().map(|row| self.bring_up_agent(operation, service, row, order))).await;
-        kill::point("nodes.add.ordered");
-        let mut up = Vec::new();
-        let mut why = None;
-        for (row, result) in rows.iter().zip(results) {
-            match result {
-                Ok(facts) => up.push((row.id, facts)),
-                Err(Down::Failed(error)) => why = Some(error),
-                Err(Down::Unknown(error)) => {
-                    return Err(Error::Uncertain { operation: operation.id.clone(), reason: error.message });
-                }
-            }
-        }
-        let why = match why {
-            Some(error) => error,
-            None => {
-                kill::point("nodes.add.addressed");
-                let paid_until = ostler_store::now().saturating_add(self.billing.tariff().period_micros());
-                let done = event("service.nodes.added", &service.id.to_string(), &service.cloud, &operation.actor);
-                let output = json!({ "rows": up.iter().map(|(row, _)| row).collect::<Vec<_>>() });
-                let owner = self.compute.owner();
-                match self.store.nodes_added(&operation.id, owner, service.id, &up, paid_until, output, &done).await {
-                    Ok(nodes) => {
-                        kill::point("nodes.add.done");
-                        return Ok(nodes);
-                    }
-                    // The service was stopped meanwhile.
-                    Err(ServiceError::Busy) => Error::NoService,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        };
-        self.undo_add(operation, service, &rows, &why).await?;
-        Err(why)
-    }
-
-    async fn bring_up_agent(
-        &self,
-        operation: &Operation,
-        service: &Service,
-        row: &ServiceNode,
-        order: &NodeOrder,
-    ) -> Result<NodeFacts, Down> {
-        let cloud = self.cloud(&row.cloud)?;
+    /// The order for an agent's node, with a certificate of its own.
+    async fn agent_spec(&self, cloud: &Arc<Cloud>, service: &Service, row: &ServiceNode, work: &Work) -> Result<NodeSpec, Error> {
+        // Only this run of the host knows what the nodes are to do: it may be confidential, and is not written down.
+        let order = self.orders.lock().get(&work.operation.id).cloned();
+        let order = order.ok_or_else(|| Error::Invalid("interrupted before the nodes were up".into()))?;
         let machine = self.agent_machine(service, &row.cloud)?;
         let name = format!("{}-s{}-n{}-agt", self.settings.prefix, service.id, row.id);
         let mut spec = NodeSpec::new(name, machine.image, machine.size);
         spec.public_address = true;
-        valid(&cloud, &spec).await?;
+        valid(cloud, &spec).await?;
         let user = self.store.user_get(&service.user_id).await?.ok_or(Error::Unauthenticated)?;
         let bundle = self.authority.issue_agent(&user, service.id, locator(service)).await?;
         spec.user_data = Some(user_data::agent(&order.context, &order.startup_script, &bundle).into_bytes());
-        let made = match ensure(&cloud, &row.token, spec).await {
-            Ok(made) => made.value,
-            Err(Ended::Failed(error)) => return Err(Down::Failed(error.into())),
-            Err(Ended::Unknown(error)) => return Err(Down::Unknown(error)),
+        Ok(spec)
+    }
+
+    /// One try of a step that makes nodes.
+    pub(super) async fn make(&self, work: &Work, step: &Step) -> Try {
+        if step.kind == MAKE { self.make_node(work, step).await } else { self.await_address(step).await }
+    }
+
+    /// Makes the node of a step exist, and notes it.
+    async fn make_node(&self, work: &Work, step: &Step) -> Try {
+        let (cloud, token) = match self.cloud_of(step) {
+            Ok(both) => both,
+            Err(error) => return Try::again(&error),
         };
-        self.store.service_node_found(row.id, &facts(&made)).await?;
-        Ok(facts(&self.reachable(&cloud, made, &operation.id).await?))
-    }
-
-    async fn undo_add(&self, operation: &Operation, service: &Service, rows: &[ServiceNode], why: &Error) -> Result<(), Error> {
-        for row in rows {
-            self.vanish(&self.cloud(&row.cloud)?, operation, &row.token).await?;
+        let found = async {
+            let row = self.store.service_node_by_token(token).await?.ok_or(Error::NoService)?;
+            let service = self.store.service_get(row.service_id).await?.ok_or(Error::NoService)?;
+            Ok((row, service))
+        };
+        let (row, service) = match found.await {
+            Ok(both) => both,
+            Err(error @ Error::Store(_)) => return Try::again(&error),
+            Err(error) => return Try::failed(&error),
+        };
+        // An earlier try may have made it, and with its certificate.
+        let before = if step.tries > 0 || work.operation.attempts > 1 { cloud.find_node(token).await } else { Ok(None) };
+        let made = match before {
+            Ok(Some(node)) => node,
+            Ok(None) => {
+                let spec = match row.role {
+                    NodeRole::Manager => self.manager_spec(&cloud, &service).await,
+                    NodeRole::Agent => self.agent_spec(&cloud, &service, &row, work).await,
+                };
+                let spec = match spec {
+                    Ok(spec) => spec,
+                    Err(error @ Error::Store(_)) => return Try::again(&error),
+                    Err(error) => return Try::failed(&error),
+                };
+                match ensure(&cloud, token, spec).await {
+                    Ok(made) => made.value,
+                    Err(Ended::Failed(error)) => return Try::failed(&Error::Cloud(error)),
+                    Err(Ended::Unknown(error)) => return Try::again(&Error::Cloud(error)),
+                }
+            }
+            Err(error) => return Try::again(&Error::Cloud(error)),
+        };
+        match self.store.service_node_found(row.id, &facts(&made)).await {
+            Ok(_) => Try::done(json!({ "node": made.id })),
+            Err(error) => Try::again(&error.into()),
         }
-        kill::point("nodes.add.undone");
-        let mut failed = event("service.nodes.failed", &service.id.to_string(), &service.cloud, &operation.actor);
-        failed.data = json!({ "error": why.to_string() });
-        self.store.nodes_failed(&operation.id, self.compute.owner(), failure(why), &failed).await?;
-        kill::point("nodes.add.failed");
-        Ok(())
     }
 
-    /// Undoes an interrupted order: its manager was told nothing, and will order anew.
-    pub(super) async fn take_up_add(&self, operation: &Operation) -> Result<(), Error> {
-        let rows = self.store.service_nodes_of_operation(&operation.id).await?;
-        let id = operation.input["service"].as_i64().unwrap_or_default();
-        let service = self.store.service_get(id).await?.ok_or(Error::NoService)?;
-        let why = Error::Invalid("interrupted before the nodes were up".into());
-        self.undo_add(operation, &service, &rows, &why).await
+    /// Makes sure that no node has the token of a step.
+    pub(super) async fn unmake_node(&self, step: &Step) -> Try {
+        if step.kind != MAKE {
+            return Try::done(json!({}));
+        }
+        match self.cloud_of(step) {
+            Ok((cloud, token)) => tries::remove(&cloud, token).await,
+            Err(error) => Try::again(&error),
+        }
+    }
+
+    /// Waits until a node has an address.
+    async fn await_address(&self, step: &Step) -> Try {
+        let (cloud, token) = match self.cloud_of(step) {
+            Ok(both) => both,
+            Err(error) => return Try::again(&error),
+        };
+        let row = match self.store.service_node_by_token(token).await {
+            Ok(row) => row,
+            Err(error) => return Try::again(&error.into()),
+        };
+        let Some((row, id)) = row.and_then(|row| Some((row.id, row.node_id?))) else {
+            return Try::failed(&Error::NoService);
+        };
+        match cloud.get_node(&id).await {
+            Ok(node) => match node.state {
+                NodeState::Failed | NodeState::Terminated | NodeState::Terminating => {
+                    let why = node.state_detail.unwrap_or_else(|| "it gave no reason".into());
+                    return tries::lost(format!("the node failed while it was built: {why}"));
+                }
+                NodeState::Pending => {}
+                _ if address(&node).is_some() => {
+                    let facts = facts(&node);
+                    let facts = Found { row, id: facts.node_id, name: facts.name, address: facts.address };
+                    return Try::done(json!(facts));
+                }
+                _ => {}
+            },
+            Err(error) if error.kind == ErrorKind::NotFound => return tries::lost("the node has disappeared"),
+            // A provider that does not answer for a while has not lost the node.
+            Err(error) => tracing::debug!(cloud = cloud.name(), %error, "a node that is being built could not be looked at"),
+        }
+        let limit = self.settings.start_timeout;
+        let begun = step.begun_at.unwrap_or_else(ostler_store::now);
+        let waited = Duration::from_micros(u64::try_from(ostler_store::now().saturating_sub(begun)).unwrap_or_default());
+        if waited >= limit {
+            return tries::lost(format!("the node had no address after {} s", limit.as_secs()));
+        }
+        Try::wait((POLL + waited / 10).min(POLL_SLOWLY).min(limit.saturating_sub(waited)))
+    }
+
+    /// The cloud and the token of a step.
+    fn cloud_of<'s>(&self, step: &'s Step) -> Result<(Arc<Cloud>, &'s str), Error> {
+        let cloud = self.cloud(step.cloud.as_deref().unwrap_or_default())?;
+        let token = step.token.as_deref().or_else(|| step.input["token"].as_str());
+        Ok((cloud, token.ok_or_else(|| Error::Invalid("a step without a token".into()))?))
     }
 
     /// Destroys nodes of the manager's service, by their identifiers at the provider. All of them must be the service's.
@@ -242,27 +298,99 @@ impl Services {
             return Ok(());
         }
         let cloud = self.cloud(&service.cloud)?;
-        let operation =
-            self.operation(who, OperationKind::RemoveNodes, &cloud, json!({ "service": service.id, "rows": rows }), None);
+        let input = json!({ "service": service.id, "rows": rows });
+        let operation = self.operation(who, OperationKind::RemoveNodes, &cloud, input, None);
         let begun = event("service.nodes.removal", &service.id.to_string(), &service.cloud, &who.user);
-        let ServiceBegin::New { operation, .. } = self.store.nodes_remove_begin(service.id, &rows, &operation, &begun).await?
-        else {
-            return Err(Error::UnderWay);
-        };
-        let (this, mine) = (Arc::clone(self), operation.clone());
-        self.detached(&operation, async move { this.hold(&mine, &cloud, this.remove_now(&mine)).await }).await
+        match self.store.nodes_remove_begin(service.id, &rows, &operation, &stop::steps(), &begun).await? {
+            ServiceBegin::New { operation, .. } => self.carry_out(&operation.id, stop::PATIENCE).await.map(drop),
+            ServiceBegin::Existing(_) => Err(Error::UnderWay),
+        }
+    }
+}
+
+/// What the step that waits for an address has found.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    /// The number of the node's record.
+    row: i64,
+    id: String,
+    name: String,
+    address: Option<String>,
+}
+
+/// What is known of the nodes of an operation, by the numbers of their records.
+pub(super) fn found(work: &Work) -> Vec<(i64, NodeFacts)> {
+    let outputs = work.steps.iter().filter(|step| step.kind == ADDRESS).filter_map(|step| step.output.clone());
+    let found = outputs.filter_map(|output| serde_json::from_value::<Found>(output).ok());
+    found.map(|found| (found.row, NodeFacts { node_id: found.id, name: found.name, address: found.address })).collect()
+}
+
+/// The steps that make nodes: each is ordered, and then waited for.
+pub(super) fn steps(nodes: &[NewServiceNode]) -> Vec<Step> {
+    let make = |node: &NewServiceNode| Step {
+        cloud: Some(node.cloud.clone()),
+        token: Some(node.token.clone()),
+        ..Step::new(0, 0, MAKE)
+    };
+    let wait = |node: &NewServiceNode| Step {
+        cloud: Some(node.cloud.clone()),
+        input: json!({ "token": node.token }),
+        ..Step::new(0, 1, ADDRESS)
+    };
+    nodes.iter().map(make).chain(nodes.iter().map(wait)).collect()
+}
+
+/// The workflow of an order of nodes.
+pub(super) struct Add(pub(super) Arc<Services>);
+
+#[async_trait]
+impl Workflow for Add {
+    #[cfg(test)]
+    fn kinds(&self) -> &'static [&'static str] {
+        STEPS
     }
 
-    /// Destroys what is left of the nodes of this operation. Also how an interrupted one is taken up again.
-    pub(super) async fn remove_now(&self, operation: &Operation) -> Result<(), Error> {
-        kill::point("nodes.remove.begun");
-        for node in self.store.service_nodes_of_operation(&operation.id).await? {
-            self.destroy_node(operation, &node).await?;
+    fn policy(&self) -> Policy {
+        self.0.policy
+    }
+
+    /// Its manager was told nothing, and will order anew.
+    fn resumes(&self, _work: &Work) -> bool {
+        false
+    }
+
+    async fn act(&self, work: &Work, position: usize) -> Try {
+        self.0.make(work, &work.steps[position]).await
+    }
+
+    async fn undo(&self, work: &Work, position: usize) -> Try {
+        self.0.unmake_node(&work.steps[position]).await
+    }
+
+    fn plan(&self, _work: &Work) -> Plan {
+        Plan::End
+    }
+
+    fn ended(&self, work: &Work) -> Outcome {
+        succeeded(json!({ "rows": found(work).iter().map(|(row, _)| *row).collect::<Vec<_>>() }))
+    }
+
+    async fn close(&self, store: &Store, owner: &str, work: &Work, save: &Save<'_>) -> Result<(), NotClosed> {
+        let (operation, service) = (&work.operation, subject(work));
+        let event = |kind: &str| event(kind, &service.to_string(), &operation.cloud, &operation.actor);
+        if let Some(Outcome::Failed(why) | Outcome::Abandoned(why)) = save.outcome {
+            let mut failed = event("service.nodes.failed");
+            failed.data = json!({ "error": why["message"] });
+            return Ok(store.nodes_failed(&operation.id, owner, save, &failed).await?);
         }
-        let subject = operation.input["service"].to_string();
-        let done = event("service.nodes.removed", &subject, &operation.cloud, &operation.actor);
-        self.store.nodes_removed(&operation.id, self.compute.owner(), &done).await?;
-        kill::point("nodes.remove.done");
-        Ok(())
+        let paid_until = ostler_store::now().saturating_add(self.0.billing.tariff().period_micros());
+        let added = event("service.nodes.added");
+        match store.nodes_added(&operation.id, owner, save, service, &found(work), paid_until, &added).await {
+            Ok(_) => Ok(()),
+            // The service was stopped meanwhile.
+            Err(ServiceError::Busy) => Err(NotClosed::Refused(Error::NoService)),
+            Err(ServiceError::Store(error)) => Err(NotClosed::Store(error)),
+            Err(_) => Err(NotClosed::Store(ostler_store::Error::Corrupt("nodes of a service"))),
+        }
     }
 }

@@ -3,20 +3,24 @@
 
 use super::*;
 use crate::billing::Tariff;
-use crate::compute::tests::{CLOUD, compute, compute_on};
+use crate::compute::tests::{CLOUD, compute};
 use crate::identity::{Account, CertificateRole};
 use crate::recovery::Recovery;
+use crate::scheduler::fault::{Fault, Faults};
 use ostler_store::{CreditKind, NewUser, OperationFilter, OperationState, ServiceNodeState};
 use std::collections::BTreeSet;
 use std::time::Instant;
+use tokio::sync::mpsc;
 
+/// One life of a host, with a customer.
 struct House {
     services: Arc<Services>,
     compute: Arc<Compute>,
     recovery: Recovery,
     store: Store,
     ann: Principal,
-    directory: tempfile::TempDir,
+    directory: Arc<tempfile::TempDir>,
+    crashed: mpsc::UnboundedReceiver<()>,
 }
 
 const PLAIN: [(&str, &str); 1] = [("form", "plain")];
@@ -24,12 +28,17 @@ const PLAIN: [(&str, &str); 1] = [("form", "plain")];
 /// A house with one customer, who has so much credit.
 async fn house(config: &[(&str, &str)], credit: i64) -> House {
     let compute = compute(&[&PLAIN[..], config].concat()).await;
-    let user = NewUser { username: "ann".into(), active: true, roles: vec!["customer".into()], credit, ..NewUser::default() };
-    compute.store().user_create_with(&user, Some(applications::FIRST)).await.unwrap();
-    furnish(compute, tempfile::tempdir().unwrap()).await
+    customer(&compute, "ann", credit).await;
+    furnish(compute, Arc::new(tempfile::tempdir().unwrap()), "ann", "").await
 }
 
-async fn furnish(compute: Arc<Compute>, directory: tempfile::TempDir) -> House {
+async fn customer(compute: &Compute, name: &str, credit: i64) {
+    let user = NewUser { username: name.into(), active: true, roles: vec!["customer".into()], credit, ..NewUser::default() };
+    compute.store().user_create_with(&user, Some(applications::FIRST)).await.unwrap();
+}
+
+/// A host that starts on what there is.
+async fn furnish(compute: Arc<Compute>, directory: Arc<tempfile::TempDir>, customer: &str, faults: &str) -> House {
     let store = compute.store().clone();
     let authority = Arc::new(Authority::open(&directory.path().join("ca"), store.clone()).await.unwrap());
     let identity = Arc::new(Identity::new(store.clone()));
@@ -49,12 +58,17 @@ async fn furnish(compute: Arc<Compute>, directory: tempfile::TempDir) -> House {
         manager_port: 443,
         prefix: "test".into(),
     };
-    let services = Arc::new(Services::new(Arc::clone(&compute), identity, authority, billing, settings));
-    let user = store.user_by_name("ann").await.unwrap().unwrap();
+    let (told, crashed) = mpsc::unbounded_channel();
+    let scheduler = Arc::new(Scheduler::new(store.clone()).with_faults(Faults::told(faults, told)));
+    let compute = Compute::new(Arc::clone(compute.host()), Arc::clone(&scheduler), None);
+    let policy = Policy { tries: 3, first_pause: 1_000, longest_pause: 2_000, stuck_pause: 5_000 };
+    let services = Services::new(Arc::clone(&compute), identity, authority, billing, Arc::clone(&scheduler), settings);
+    let services = Services { policy, ..services }.share();
+    let user = store.user_by_name(customer).await.unwrap().unwrap();
     let account = Some(Account { id: user.id, number: user.number });
-    let ann = Principal { account, ..Principal::new("ann", vec![Role::Customer], Scheme::Basic) };
-    let recovery = Recovery::new(Arc::clone(&compute), Some(Arc::clone(&services)), None);
-    House { services, compute, recovery, store, ann, directory }
+    let ann = Principal { account, ..Principal::new(customer, vec![Role::Customer], Scheme::Basic) };
+    let recovery = Recovery::new(scheduler);
+    House { services, compute, recovery, store, ann, directory, crashed }
 }
 
 fn order(type_name: &str) -> Order {
@@ -70,9 +84,11 @@ fn key(key: &str) -> Option<Key> {
 }
 
 impl House {
-    /// As it is after the process has died and begun again, with a provider that is well by now.
-    async fn again(self) -> House {
-        furnish(compute_on(self.store, &PLAIN).await, self.directory).await
+    /// The process dies, and begins again.
+    async fn again(&mut self) {
+        self.services.scheduler.abort();
+        *self = furnish(Arc::clone(&self.compute), Arc::clone(&self.directory), &self.ann.user, "").await;
+        self.recovery.at_start().await.unwrap();
     }
 
     fn account(&self) -> &str {
@@ -114,14 +130,30 @@ impl House {
         assert!(self.balance().await >= 0);
     }
 
-    /// Takes up what is left until nothing is.
-    async fn recover(&self) {
+    /// Waits until nothing is to be done any more, through as many lives as it takes.
+    async fn quiet(&mut self) {
         let began = Instant::now();
         while !self.store.operations_pending(10).await.unwrap().is_empty() {
+            if self.crashed.try_recv().is_ok() {
+                self.again().await;
+            }
             assert!(began.elapsed() < Duration::from_secs(120), "it does not come to its end");
-            self.recovery.at_start().await.unwrap();
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// Has something done to its end. Nothing where the process died over it, and whoever waited was told nothing.
+    async fn has<T>(&mut self, action: impl Future<Output = Result<T, Error>>) -> Option<Result<T, Error>> {
+        let result = tokio::select! {
+            result = action => Some(result),
+            _ = self.crashed.recv() => None,
+        };
+        if result.is_none() {
+            self.again().await;
+        }
+        self.quiet().await;
+        self.assert_settled().await;
+        result
     }
 }
 
@@ -252,63 +284,95 @@ async fn one_service_is_nobody_elses() {
     house.assert_settled().await;
 }
 
-/// What a start has left that died in the middle is finished where a client will ask again, and undone where none will.
+/// For every step of every workflow, each fault, once and twice, doing and undoing: the cloud has the nodes that services have, what
+/// is there is paid for and nothing else, and whoever has a key gets what he ordered.
 #[tokio::test]
-async fn an_interrupted_start_is_finished_or_undone() {
-    for (accepted, resume) in [(false, false), (false, true), (true, false), (true, true)] {
-        // The provider took the order or not, and nobody could find out which.
-        let fault = if accepted { "lost" } else { "transient" };
-        let faults = json!({"create-node": {fault: 1}, "find-node": {"failed": 1}}).to_string();
-        let house = house(&[("faults", &faults)], 5).await;
-        let key = || resume.then(|| Key { scope: "test", key: "k".into() });
-        let error = house.services.start(&house.ann, order("php"), key()).await.unwrap_err();
-        assert!(matches!(error, Error::Uncertain { .. }), "{error}");
-        assert_eq!(house.balance().await, 4, "the price is set aside as long as nobody knows");
-        assert_eq!(house.services.list(&house.ann, None).await.unwrap(), []);
-        assert_eq!(house.machines().await.len(), usize::from(accepted));
-        let house = house.again().await;
-        for ended in [1, 0] {
-            assert_eq!(house.recovery.at_start().await.unwrap(), ended, "{accepted} {resume}");
-            let running = house.services.list(&house.ann, None).await.unwrap();
-            assert_eq!(running.len(), usize::from(resume), "{accepted} {resume}");
-            assert_eq!((house.machines().await.len(), house.balance().await), (running.len(), if resume { 4 } else { 5 }));
-            house.assert_settled().await;
-        }
-        if resume {
-            let service = house.services.start(&house.ann, order("php"), key()).await.unwrap();
-            assert_eq!(service.state, ServiceState::Running, "the client who asks again gets what was made");
-            assert_eq!(house.machines().await.len(), 1);
+async fn every_step_of_every_workflow_breaks() {
+    const START: &str = "start-service";
+    let compute = compute(&PLAIN).await;
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let mut steps: Vec<(&str, &str)> = Vec::new();
+    for kind in [OperationKind::StartService, OperationKind::AddNodes, OperationKind::RemoveNodes, OperationKind::StopService] {
+        customer(&compute, kind.as_str(), 1_000).await;
+        let house = furnish(Arc::clone(&compute), Arc::clone(&directory), kind.as_str(), "").await;
+        let workflow = house.services.scheduler.workflow(kind).unwrap();
+        steps.extend(workflow.kinds().iter().map(|step| (kind.as_str(), *step)));
+    }
+    assert_eq!(steps.len(), 6);
+    let (mut runs, mut idle) = (0, BTreeSet::new());
+    for (workflow, step) in steps {
+        for fault in Fault::ALL {
+            for (times, direction) in [(1, "act"), (2, "act"), (1, "undo"), (2, "undo")] {
+                let mut plot = format!("{workflow}.{step}.{direction}:{}:{times}", fault.as_str());
+                if direction == "undo" {
+                    // So that there is something to be undone; a removal never is.
+                    if !matches!(workflow, START | "add-nodes") {
+                        continue;
+                    }
+                    plot += &format!(",{workflow}.address.act:refused:2");
+                }
+                for keyed in [false, true] {
+                    runs += 1;
+                    let house = furnish(Arc::clone(&compute), Arc::clone(&directory), workflow, &plot).await;
+                    idle.extend(one_life(house, workflow, &plot, keyed.then(|| runs.to_string())).await);
+                }
+            }
         }
     }
+    assert_eq!(runs, (4 * 4 + 2 * 2) * 5 * 2);
+    assert!(idle.is_empty(), "each fault struck, but those at {idle:?}");
 }
 
-#[tokio::test]
-async fn an_interrupted_order_or_removal_is_undone_or_finished() {
-    for broken in [
-        json!({"create-node": {"lost": 1}, "find-node": {"failed": 1}}),
-        json!({"create-node": {"transient": 1}, "find-node": {"failed": 1}}),
-        json!({"destroy-node": {"lost": 1}, "find-node": {"failed": 1}}),
-        json!({"destroy-node": {"transient": 1}}),
-    ] {
-        let house = house(&[], 9).await;
-        let service = house.services.start(&house.ann, order("php"), None).await.unwrap();
-        let node = house.services.add_nodes(&house.manager(service.id), nodes(1), None).await.unwrap().remove(0);
-        let faults = broken.to_string();
-        let faulty = compute_on(house.store, &[PLAIN[0], ("faults", &faults)]).await;
-        let house = furnish(faulty, house.directory).await;
-        let manager = house.manager(service.id);
-        let added = house.services.add_nodes(&manager, nodes(2), None).await;
-        let removed = house.services.remove_nodes(&manager, &[(None, node.node_id.unwrap())]).await;
-        let pending = house.store.operations_pending(10).await.unwrap().len();
-        assert!(pending > 0, "{broken}: {added:?} {removed:?}");
-        let house = house.again().await;
-        assert_eq!(house.recovery.at_start().await.unwrap(), pending);
-        assert_eq!(house.recovery.at_start().await.unwrap(), 0);
-        let kept = 1 + added.map_or(0, |nodes| nodes.len());
-        assert_eq!(house.machines().await.len(), kept, "{broken}");
-        assert_eq!(house.balance().await, 8 - i64::try_from(kept).unwrap(), "{broken}");
-        house.assert_settled().await;
+/// A service's whole life, in which this goes wrong. Returns what of it did not.
+async fn one_life(mut house: House, workflow: &str, plot: &str, key: Option<String>) -> Vec<String> {
+    let key = || key.clone().map(|key| Key { scope: "test", key });
+    let plot = format!("{plot} {:?}", key());
+    let mut balance = house.balance().await;
+    let (services, ann) = (Arc::clone(&house.services), house.ann.clone());
+    let started = house.has(services.start(&ann, order("php"), key())).await;
+    let running = house.services.list(&ann, None).await.unwrap();
+    match (&started, key()) {
+        (Some(Ok(service)), _) => assert_eq!(running, std::slice::from_ref(service), "{plot}"),
+        (Some(Err(_)), _) => assert!(running.is_empty(), "{plot}"),
+        // Whoever can ask again gets what he ordered, unless it failed.
+        (None, Some(key)) => match house.services.start(&ann, order("php"), Some(key)).await {
+            Ok(service) => assert_eq!(running, [service], "{plot}"),
+            Err(_) => assert!(running.is_empty() && plot.contains("undo"), "{plot}"),
+        },
+        (None, None) => assert!(running.len() <= 1, "{plot}"),
     }
+    balance -= i64::try_from(running.len()).unwrap();
+    assert_eq!(house.balance().await, balance, "{plot}");
+    if let Some(service) = running.first() {
+        let manager = house.manager(service.id);
+        let count = if workflow == "add-nodes" { 2 } else { 1 };
+        let services = Arc::clone(&house.services);
+        let added = house.has(services.add_nodes(&manager, nodes(count), None)).await;
+        let agents = house.machines().await.len() - 1;
+        match added {
+            Some(Ok(rows)) => assert_eq!((rows.len(), agents), (count, count), "{plot}"),
+            Some(Err(_)) => assert_eq!(agents, 0, "{plot}"),
+            // All or none, whether it was told or not.
+            None => assert!(agents == 0 || agents == count, "{plot}: {agents}"),
+        }
+        balance -= i64::try_from(agents).unwrap();
+        assert_eq!(house.balance().await, balance, "{plot}");
+        let agent = house.rows().await.into_iter().find(|row| row.role == ostler_store::NodeRole::Agent);
+        if let Some(agent) = agent.filter(|_| workflow == "remove-nodes") {
+            let services = Arc::clone(&house.services);
+            if let Some(removed) = house.has(services.remove_nodes(&manager, &[(None, agent.node_id.unwrap())])).await {
+                removed.unwrap();
+            }
+            assert_eq!(house.machines().await.len(), 1, "{plot}");
+        }
+        let services = Arc::clone(&house.services);
+        if let Some(stopped) = house.has(services.stop(&ann, service.id)).await {
+            stopped.unwrap();
+        }
+    }
+    assert!(house.machines().await.is_empty() && house.rows().await.is_empty(), "{plot}");
+    assert_eq!((house.balance().await, house.services.list(&ann, None).await.unwrap()), (balance, vec![]), "{plot}");
+    house.services.scheduler.idle_faults()
 }
 
 #[tokio::test]
@@ -382,7 +446,7 @@ async fn nothing_is_lost_whatever_fails() {
     const GIVEN: i64 = 60;
     for seed in 1..=4_u64 {
         let text = seed.to_string();
-        let house = house(&[("faults", FAULTS), ("seed", &text)], GIVEN).await;
+        let mut house = house(&[("faults", FAULTS), ("seed", &text)], GIVEN).await;
         let mut state = seed;
         let mut dice = |sides: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -425,10 +489,10 @@ async fn nothing_is_lost_whatever_fails() {
             };
             assert!(machines.is_subset(&rows), "seed {seed}, step {step} ({what}, {result:?}): {machines:?} {rows:?}");
             if dice(4) == 0 {
-                house.recovery.at_start().await.unwrap();
+                house.again().await;
             }
         }
-        house.recover().await;
+        house.quiet().await;
         house.assert_settled().await;
         for service in house.services.list(&house.ann, None).await.unwrap() {
             match house.services.stop(&house.ann, service.id).await {
@@ -436,7 +500,7 @@ async fn nothing_is_lost_whatever_fails() {
                 Err(error) => panic!("seed {seed}: {error}"),
             }
         }
-        house.recover().await;
+        house.quiet().await;
         house.assert_settled().await;
         assert!(house.machines().await.is_empty() && house.rows().await.is_empty(), "seed {seed}");
         let operations = house.store.operations_list(&OperationFilter::default(), None, 1000).await.unwrap();

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::certificates;
 use crate::credit::{sound, user};
 use crate::fixture::{Fixture, race};
-use crate::world::{HOUR, World, begun, event, existing, facts, keyed, node, order};
+use crate::world::{HOUR, World, begun, event, existing, facts, failed, keyed, node, order, succeeded};
 
 pub(crate) async fn applications(f: Arc<Fixture>) {
     let store = &f.store;
@@ -33,7 +33,7 @@ pub(crate) async fn applications(f: Arc<Fixture>) {
     let world = World { store: store.clone(), user: alice.clone(), application: first.clone() };
     let (operation, service, _) = begun(world.begin(ServiceKind::Service, 1).await);
     assert!(matches!(store.application_delete(&alice.id, first.id).await, Err(Error::Referenced("the application"))));
-    store.service_start_failed(&operation.id, "me", service.id, json!("why"), &event("x")).await.unwrap();
+    store.service_start_failed(&operation.id, "me", &failed(json!("why")).save(), service.id, &event("x")).await.unwrap();
     assert!(!store.application_delete(&bob.id, first.id).await.unwrap());
     assert!(store.application_delete(&alice.id, first.id).await.unwrap());
     assert!(!store.application_delete(&alice.id, first.id).await.unwrap());
@@ -68,8 +68,10 @@ pub(crate) async fn a_start_and_a_stop(f: Arc<Fixture>) {
 
     let facts = facts(&nodes[0]);
     let output = json!({"service": service.id});
-    let running =
-        store.service_started(&operation.id, "me", service.id, &facts, 77, output.clone(), &event("started")).await.unwrap();
+    let running = store
+        .service_started(&operation.id, "me", &succeeded(output.clone()).save(), service.id, &facts, 77, &event("started"))
+        .await
+        .unwrap();
     assert_eq!(
         (running.state, running.address.as_deref(), &running.operation),
         (ServiceState::Running, Some("192.0.2.1"), &None)
@@ -96,11 +98,14 @@ pub(crate) async fn a_start_and_a_stop(f: Arc<Fixture>) {
     assert_eq!((doomed.len(), doomed[0].state, doomed[0].operation.as_ref()), (1, ServiceNodeState::Doomed, Some(&stop.id)));
     assert_eq!(existing(world.stop_begin(&running).await).id, stop.id);
     assert!(!store.service_node_found(doomed[0].id, &known).await.unwrap(), "doomed");
-    assert!(matches!(store.service_stopped(&stop.id, "me", service.id, &event("x")).await, Err(ServiceError::Busy)));
+    assert!(matches!(
+        store.service_stopped(&stop.id, "me", &succeeded(json!({})).save(), service.id, &event("x")).await,
+        Err(ServiceError::Busy)
+    ));
     assert_eq!(store.operation_get(&stop.id).await.unwrap().unwrap().state, OperationState::Pending);
     assert!(store.service_node_gone(doomed[0].id).await.unwrap());
     assert!(!store.service_node_gone(doomed[0].id).await.unwrap());
-    store.service_stopped(&stop.id, "me", service.id, &event("stopped")).await.unwrap();
+    store.service_stopped(&stop.id, "me", &succeeded(json!({})).save(), service.id, &event("stopped")).await.unwrap();
     assert_eq!(store.service_get(service.id).await.unwrap(), None);
     assert_eq!(store.operation_get(&stop.id).await.unwrap().unwrap().state, OperationState::Succeeded);
     let revoked = store.certificate_get("01").await.unwrap().unwrap();
@@ -123,7 +128,10 @@ pub(crate) async fn a_failed_start_costs_nothing(f: Arc<Fixture>) {
     assert_eq!(world.everything().await, before);
 
     store.certificate_add(&certificates::new("01", Some(&world.user.id), Some(service.id))).await.unwrap();
-    store.service_start_failed(&operation.id, "me", service.id, json!("no room"), &event("failed")).await.unwrap();
+    store
+        .service_start_failed(&operation.id, "me", &failed(json!("no room")).save(), service.id, &event("failed"))
+        .await
+        .unwrap();
     assert_eq!(world.balance().await, 5);
     assert_eq!(store.services(&world.user.id, None).await.unwrap(), []);
     assert_eq!(store.service_nodes(service.id).await.unwrap(), []);
@@ -141,7 +149,7 @@ pub(crate) async fn a_failed_start_costs_nothing(f: Arc<Fixture>) {
     assert!(store.service_node_gone(nodes[0].id).await.unwrap());
     assert_eq!(world.balance().await, 5);
     sound(store).await;
-    store.service_start_failed(&operation.id, "me", service.id, json!(1), &event("failed")).await.unwrap();
+    store.service_start_failed(&operation.id, "me", &failed(json!(1)).save(), service.id, &event("failed")).await.unwrap();
     assert_eq!(world.balance().await, 5);
     // Nothing costs nothing.
     let free = world.running(ServiceKind::Service, 0).await;
@@ -160,7 +168,10 @@ pub(crate) async fn an_application_and_its_members(f: Arc<Fixture>) {
     assert!(matches!(store.service_member_add(&member(1), &event("")).await, Err(ServiceError::Busy)), "the manager starts");
     assert!(matches!(world.begin(ServiceKind::Manager, 1).await, Err(ServiceError::Exists)), "one manager");
     let facts = facts(&nodes[0]);
-    let manager = store.service_started(&operation.id, "me", manager.id, &facts, 1, json!({}), &event("x")).await.unwrap();
+    let manager = store
+        .service_started(&operation.id, "me", &succeeded(json!({})).save(), manager.id, &facts, 1, &event("x"))
+        .await
+        .unwrap();
 
     let first = store.service_member_add(&member(1), &event("")).await.unwrap();
     let second = store.service_member_add(&member(2), &event("")).await.unwrap();
@@ -179,12 +190,12 @@ pub(crate) async fn an_application_and_its_members(f: Arc<Fixture>) {
     let of_member = |member_id| NewServiceNode { role: NodeRole::Agent, member_id: Some(member_id), ..node(1) };
     let add = || order(OperationKind::AddNodes);
     for not_a_member in [manager.id, 999] {
-        let outcome = store.nodes_begin(manager.id, &[of_member(not_a_member)], &add(), &event("x")).await;
+        let outcome = store.nodes_begin(manager.id, &[of_member(not_a_member)], &add(), &[], &event("x")).await;
         assert!(matches!(outcome, Err(ServiceError::NotFound)), "{outcome:?}");
     }
-    let (operation, ..) = begun(store.nodes_begin(manager.id, &[of_member(first.id)], &add(), &event("x")).await);
+    let (operation, ..) = begun(store.nodes_begin(manager.id, &[of_member(first.id)], &add(), &[], &event("x")).await);
     assert!(matches!(store.service_member_remove(&world.user.id, first.id, &event("x")).await, Err(ServiceError::Busy)));
-    store.nodes_failed(&operation.id, "me", json!("why"), &event("x")).await.unwrap();
+    store.nodes_failed(&operation.id, "me", &failed(json!("why")).save(), &event("x")).await.unwrap();
     assert!(!store.service_member_remove(&mallory.user.id, first.id, &event("x")).await.unwrap());
     assert!(!store.service_member_remove(&world.user.id, manager.id, &event("x")).await.unwrap());
     assert!(store.service_member_remove(&world.user.id, first.id, &event("x")).await.unwrap());
@@ -200,7 +211,7 @@ pub(crate) async fn an_application_and_its_members(f: Arc<Fixture>) {
     assert_eq!(store.services(&world.user.id, Some(mallory.application.id)).await.unwrap(), []);
     let (stop, _, doomed) = begun(world.stop_begin(&manager).await);
     assert!(store.service_node_gone(doomed[0].id).await.unwrap());
-    store.service_stopped(&stop.id, "me", manager.id, &event("x")).await.unwrap();
+    store.service_stopped(&stop.id, "me", &succeeded(json!({})).save(), manager.id, &event("x")).await.unwrap();
     assert_eq!(ids(store.services(&world.user.id, None).await.unwrap()), [beside.id]);
     assert_eq!(store.service_manager_of(world.application.id).await.unwrap(), None);
     world.running(ServiceKind::Manager, 1).await;
@@ -225,7 +236,7 @@ pub(crate) async fn nodes_come_and_go(f: Arc<Fixture>) {
     let all: Vec<_> = intended.iter().map(|node| (node.id, facts(node))).collect();
     let add = |rows: Vec<(i64, NodeFacts)>| {
         let (op, output, event) = (operation.id.clone(), json!({"n": 3}), event("added"));
-        async move { store.nodes_added(&op, "me", service.id, &rows, 50, output, &event).await }
+        async move { store.nodes_added(&op, "me", &succeeded(output).save(), service.id, &rows, 50, &event).await }
     };
     let before = world.everything().await;
     assert!(matches!(add(all[..2].to_vec()).await, Err(ServiceError::Store(Error::Invalid(_)))), "one is missing");
@@ -244,7 +255,7 @@ pub(crate) async fn nodes_come_and_go(f: Arc<Fixture>) {
 
     let (operation, ..) = begun(world.nodes_begin(&service, &[1, 1]).await);
     assert_eq!(world.balance().await, 0);
-    store.nodes_failed(&operation.id, "me", json!("why"), &event("failed")).await.unwrap();
+    store.nodes_failed(&operation.id, "me", &failed(json!("why")).save(), &event("failed")).await.unwrap();
     assert_eq!((world.balance().await, store.service_nodes(service.id).await.unwrap().len()), (2, 4));
     assert_eq!(store.operation_get(&operation.id).await.unwrap().unwrap().state, OperationState::Failed);
 
@@ -259,10 +270,13 @@ pub(crate) async fn nodes_come_and_go(f: Arc<Fixture>) {
     assert_eq!(doomed.iter().map(|node| node.id).collect::<Vec<_>>(), rows[..2]);
     assert!(matches!(world.remove_begin(&service, &rows[..1]).await, Err(ServiceError::NotFound)), "doomed already");
     assert!(store.service_node_gone(rows[0]).await.unwrap());
-    assert!(matches!(store.nodes_removed(&operation.id, "me", &event("x")).await, Err(ServiceError::Busy)));
+    assert!(matches!(
+        store.nodes_removed(&operation.id, "me", &succeeded(json!({})).save(), &event("x")).await,
+        Err(ServiceError::Busy)
+    ));
     assert!(store.service_node_gone(rows[1]).await.unwrap());
     assert!(!store.service_node_gone(rows[2]).await.unwrap(), "it is present");
-    store.nodes_removed(&operation.id, "me", &event("removed")).await.unwrap();
+    store.nodes_removed(&operation.id, "me", &succeeded(json!({})).save(), &event("removed")).await.unwrap();
     assert_eq!(store.operation_get(&operation.id).await.unwrap().unwrap().state, OperationState::Succeeded);
     assert_eq!(store.service_nodes(service.id).await.unwrap().len(), 2);
     sound(store).await;
@@ -339,11 +353,14 @@ pub(crate) async fn idempotency(f: Arc<Fixture>) {
     let store = &f.store;
     let world = World::new(store, "alice", 9).await;
     let hosts = [store.clone(), f.other_host().await];
-    let outcomes = race(12, |task| {
-        let (store, new) = (hosts[task % 2].clone(), world.service(ServiceKind::Service));
-        async move { store.service_begin(&new, &node(2), &keyed(OperationKind::StartService, "k", 1), &event("")).await.unwrap() }
-    })
-    .await;
+    let outcomes =
+        race(12, |task| {
+            let (store, new) = (hosts[task % 2].clone(), world.service(ServiceKind::Service));
+            async move {
+                store.service_begin(&new, &node(2), &keyed(OperationKind::StartService, "k", 1), &[], &event("")).await.unwrap()
+            }
+        })
+        .await;
     let (new, known): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|begin| matches!(begin, ServiceBegin::New { .. }));
     assert_eq!(new.len(), 1);
     let (operation, service, nodes) = begun(Ok(new.into_iter().next().unwrap()));
@@ -351,32 +368,35 @@ pub(crate) async fn idempotency(f: Arc<Fixture>) {
     assert_eq!((world.balance().await, store.services(&world.user.id, None).await.unwrap().len()), (7, 1));
     assert_eq!(store.event_last().await.unwrap(), 1);
     let wrong = keyed(OperationKind::StartService, "k", 2);
-    let wrong = store.service_begin(&world.service(ServiceKind::Service), &node(2), &wrong, &event("")).await;
+    let wrong = store.service_begin(&world.service(ServiceKind::Service), &node(2), &wrong, &[], &event("")).await;
     assert!(matches!(wrong, Err(ServiceError::Store(Error::IdempotencyMismatch))));
 
-    store.service_started(&operation.id, "me", service.id, &facts(&nodes[0]), 1, json!({}), &event("x")).await.unwrap();
+    store
+        .service_started(&operation.id, "me", &succeeded(json!({})).save(), service.id, &facts(&nodes[0]), 1, &event("x"))
+        .await
+        .unwrap();
     let add = keyed(OperationKind::AddNodes, "a", 1);
     let new = [NewServiceNode { role: NodeRole::Agent, ..node(1) }];
-    let (added, _, agents) = begun(store.nodes_begin(service.id, &new, &add, &event("x")).await);
-    assert_eq!(existing(store.nodes_begin(service.id, &new, &add, &event("x")).await).id, added.id);
+    let (added, _, agents) = begun(store.nodes_begin(service.id, &new, &add, &[], &event("x")).await);
+    assert_eq!(existing(store.nodes_begin(service.id, &new, &add, &[], &event("x")).await).id, added.id);
     let rows = [(agents[0].id, facts(&agents[0]))];
-    store.nodes_added(&added.id, "me", service.id, &rows, 1, json!({}), &event("x")).await.unwrap();
+    store.nodes_added(&added.id, "me", &succeeded(json!({})).save(), service.id, &rows, 1, &event("x")).await.unwrap();
     let remove = keyed(OperationKind::RemoveNodes, "r", 1);
-    let (removed, ..) = begun(store.nodes_remove_begin(service.id, &[agents[0].id], &remove, &event("x")).await);
-    assert_eq!(existing(store.nodes_remove_begin(service.id, &[agents[0].id], &remove, &event("x")).await).id, removed.id);
+    let (removed, ..) = begun(store.nodes_remove_begin(service.id, &[agents[0].id], &remove, &[], &event("x")).await);
+    assert_eq!(existing(store.nodes_remove_begin(service.id, &[agents[0].id], &remove, &[], &event("x")).await).id, removed.id);
     store.service_node_gone(agents[0].id).await.unwrap();
-    store.nodes_removed(&removed.id, "me", &event("x")).await.unwrap();
+    store.nodes_removed(&removed.id, "me", &succeeded(json!({})).save(), &event("x")).await.unwrap();
     let stop = keyed(OperationKind::StopService, "s", 1);
-    let (stopped, ..) = begun(store.service_stop_begin(None, service.id, &stop, &event("x")).await);
+    let (stopped, ..) = begun(store.service_stop_begin(None, service.id, &stop, &[], &event("x")).await);
     store.service_node_gone(nodes[0].id).await.unwrap();
-    store.service_stopped(&stopped.id, "me", service.id, &event("x")).await.unwrap();
+    store.service_stopped(&stopped.id, "me", &succeeded(json!({})).save(), service.id, &event("x")).await.unwrap();
     // The keys outlive the service.
     let before = world.everything().await;
-    assert_eq!(existing(store.service_stop_begin(None, service.id, &stop, &event("x")).await).id, stopped.id);
-    assert_eq!(existing(store.nodes_begin(service.id, &new, &add, &event("x")).await).id, added.id);
-    assert_eq!(existing(store.nodes_remove_begin(service.id, &[agents[0].id], &remove, &event("x")).await).id, removed.id);
+    assert_eq!(existing(store.service_stop_begin(None, service.id, &stop, &[], &event("x")).await).id, stopped.id);
+    assert_eq!(existing(store.nodes_begin(service.id, &new, &add, &[], &event("x")).await).id, added.id);
+    assert_eq!(existing(store.nodes_remove_begin(service.id, &[agents[0].id], &remove, &[], &event("x")).await).id, removed.id);
     let start = keyed(OperationKind::StartService, "k", 1);
-    let again = store.service_begin(&world.service(ServiceKind::Service), &node(2), &start, &event("")).await;
+    let again = store.service_begin(&world.service(ServiceKind::Service), &node(2), &start, &[], &event("")).await;
     assert_eq!(existing(again).id, operation.id);
     assert_eq!(world.everything().await, before);
 }
@@ -393,15 +413,15 @@ pub(crate) async fn refusals(f: Arc<Fixture>) {
         NewService { application_id: 999, ..mallory.service(ServiceKind::Service) },
         NewService { user_id: "none".into(), ..mallory.service(ServiceKind::Service) },
     ] {
-        let outcome = store.service_begin(&new, &node(1), &start(), &event("")).await;
+        let outcome = store.service_begin(&new, &node(1), &start(), &[], &event("")).await;
         assert!(matches!(outcome, Err(ServiceError::NotFound)), "{outcome:?}");
     }
     let stop = order(OperationKind::StopService);
-    let foreign = store.service_stop_begin(Some(&mallory.user.id), service.id, &stop, &event("x")).await;
+    let foreign = store.service_stop_begin(Some(&mallory.user.id), service.id, &stop, &[], &event("x")).await;
     assert!(matches!(foreign, Err(ServiceError::NotFound)), "{foreign:?}");
     let token = store.service_nodes(service.id).await.unwrap()[0].token.clone();
     let known = NewServiceNode { token, ..node(1) };
-    let outcome = store.service_begin(&world.service(ServiceKind::Service), &known, &start(), &event("")).await;
+    let outcome = store.service_begin(&world.service(ServiceKind::Service), &known, &start(), &[], &event("")).await;
     assert!(matches!(outcome, Err(ServiceError::Store(Error::Exists(_)))), "a known token: {outcome:?}");
     for price in [-1, 1_000_000_001] {
         let outcome = world.begin(ServiceKind::Service, price).await;
@@ -417,11 +437,11 @@ pub(crate) async fn refusals(f: Arc<Fixture>) {
     let (add, _, agents) = begun(world.nodes_begin(&service, &[1]).await);
     let before = world.everything().await;
     let facts = facts(&agents[0]);
-    let wrong = store.service_started(&add.id, "me", service.id, &facts, 1, json!({}), &event("x")).await;
+    let wrong = store.service_started(&add.id, "me", &succeeded(json!({})).save(), service.id, &facts, 1, &event("x")).await;
     assert!(matches!(wrong, Err(Error::NotFound(_))), "{wrong:?}");
-    let wrong = store.service_start_failed(&add.id, "me", service.id, json!(1), &event("x")).await;
+    let wrong = store.service_start_failed(&add.id, "me", &failed(json!(1)).save(), service.id, &event("x")).await;
     assert!(matches!(wrong, Err(Error::NotFound(_))), "{wrong:?}");
-    let wrong = store.service_stopped(&add.id, "me", service.id, &event("x")).await;
+    let wrong = store.service_stopped(&add.id, "me", &succeeded(json!({})).save(), service.id, &event("x")).await;
     assert!(matches!(wrong, Err(ServiceError::NotFound)), "{wrong:?}");
     assert_eq!(world.everything().await, before);
 
@@ -522,7 +542,11 @@ pub(crate) async fn nodes_race_a_stop(f: Arc<Fixture>) {
                     return None;
                 }
                 let rows: Vec<_> = agents.iter().map(|node| (node.id, facts(node))).collect();
-                match world.store.nodes_added(&add.id, "me", service.id, &rows, HOUR, json!({}), &event("x")).await {
+                match world
+                    .store
+                    .nodes_added(&add.id, "me", &succeeded(json!({})).save(), service.id, &rows, HOUR, &event("x"))
+                    .await
+                {
                     Ok(_) => Some(true),
                     Err(ServiceError::Busy) => Some(false),
                     Err(other) => panic!("{other}"),
@@ -535,7 +559,7 @@ pub(crate) async fn nodes_race_a_stop(f: Arc<Fixture>) {
             assert!(nodes.iter().all(|node| node.state == ServiceNodeState::Doomed), "the stop came after them: {nodes:?}");
         } else {
             assert!(nodes[1..].iter().all(|node| node.state == ServiceNodeState::Intended), "the caller undoes it: {nodes:?}");
-            f.store.nodes_failed(&add.id, "me", json!("stopped"), &event("x")).await.unwrap();
+            f.store.nodes_failed(&add.id, "me", &failed(json!("stopped")).save(), &event("x")).await.unwrap();
             assert_eq!(world.balance().await, before + 4);
         }
         sound(&f.store).await;
@@ -572,16 +596,22 @@ pub(crate) async fn stale_owners_change_nothing(f: Arc<Fixture>) {
                 let (op, event) = (operation.id.as_str(), event("x"));
                 match method {
                     "started" => {
-                        let outcome = store.service_started(op, owner, service.id, &rows[0].1, HOUR, json!(1), &event).await;
+                        let outcome = store
+                            .service_started(op, owner, &succeeded(json!(1)).save(), service.id, &rows[0].1, HOUR, &event)
+                            .await;
                         outcome.map(|_| ()).map_err(ServiceError::from)
                     }
-                    "start failed" => {
-                        store.service_start_failed(op, owner, service.id, json!(1), &event).await.map_err(ServiceError::from)
-                    }
-                    "stopped" => store.service_stopped(op, owner, service.id, &event).await,
-                    "added" => store.nodes_added(op, owner, service.id, &rows, HOUR, json!(1), &event).await.map(|_| ()),
-                    "failed" => store.nodes_failed(op, owner, json!(1), &event).await.map_err(ServiceError::from),
-                    _ => store.nodes_removed(op, owner, &event).await,
+                    "start failed" => store
+                        .service_start_failed(op, owner, &failed(json!(1)).save(), service.id, &event)
+                        .await
+                        .map_err(ServiceError::from),
+                    "stopped" => store.service_stopped(op, owner, &succeeded(json!({})).save(), service.id, &event).await,
+                    "added" => store
+                        .nodes_added(op, owner, &succeeded(json!(1)).save(), service.id, &rows, HOUR, &event)
+                        .await
+                        .map(|_| ()),
+                    "failed" => store.nodes_failed(op, owner, &failed(json!(1)).save(), &event).await.map_err(ServiceError::from),
+                    _ => store.nodes_removed(op, owner, &succeeded(json!({})).save(), &event).await,
                 }
             }
         };

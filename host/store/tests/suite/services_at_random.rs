@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::credit::{Random, sound};
 use crate::fixture::{Fixture, race};
-use crate::world::{HOUR, World, begun, event, facts};
+use crate::world::{HOUR, World, begun, event, facts, failed, succeeded};
 
 /// What tasks share, and what they know was spent.
 #[derive(Default)]
@@ -90,10 +90,17 @@ async fn start_one(world: &World, known: &Mutex<Known>, crash: bool, fail: bool,
     }
     world.store.service_node_found(nodes[0].id, &facts(&nodes[0])).await.unwrap();
     if fail {
-        return world.store.service_start_failed(&operation.id, "me", service.id, json!(1), &event("x")).await.unwrap();
+        return world
+            .store
+            .service_start_failed(&operation.id, "me", &failed(json!(1)).save(), service.id, &event("x"))
+            .await
+            .unwrap();
     }
     let facts = facts(&nodes[0]);
-    let started = world.store.service_started(&operation.id, "me", service.id, &facts, HOUR, json!(1), &event("x")).await;
+    let started = world
+        .store
+        .service_started(&operation.id, "me", &succeeded(json!(1)).save(), service.id, &facts, HOUR, &event("x"))
+        .await;
     let mut known = known.lock().unwrap();
     known.services.push(started.unwrap());
     known.spent += price;
@@ -110,7 +117,11 @@ async fn add_some(world: &World, known: &Mutex<Known>, service: &Service, prices
     }
     let rows: Vec<_> = nodes.iter().map(|node| (node.id, facts(node))).collect();
     if !fail {
-        match world.store.nodes_added(&operation.id, "me", service.id, &rows, HOUR, json!(1), &event("x")).await {
+        match world
+            .store
+            .nodes_added(&operation.id, "me", &succeeded(json!(1)).save(), service.id, &rows, HOUR, &event("x"))
+            .await
+        {
             Ok(_) => {
                 known.lock().unwrap().spent += prices.iter().sum::<i64>();
                 return;
@@ -123,7 +134,7 @@ async fn add_some(world: &World, known: &Mutex<Known>, service: &Service, prices
         // Already known to be gone.
         assert!(world.store.service_node_gone(nodes[0].id).await.unwrap());
     }
-    world.store.nodes_failed(&operation.id, "me", json!(1), &event("x")).await.unwrap();
+    world.store.nodes_failed(&operation.id, "me", &failed(json!(1)).save(), &event("x")).await.unwrap();
 }
 
 /// Brings an operation to its end without any node. One that stops a service may have to wait for others, and stays then.
@@ -132,14 +143,14 @@ async fn undo(store: &Store, operation: &Operation, owner: &str, known: &Mutex<K
     match operation.kind {
         OperationKind::StartService => {
             let service = store.services_by_operation(op).await.unwrap().remove(0);
-            store.service_start_failed(op, owner, service.id, json!(1), &event("x")).await.unwrap();
+            store.service_start_failed(op, owner, &failed(json!(1)).save(), service.id, &event("x")).await.unwrap();
         }
-        OperationKind::AddNodes => store.nodes_failed(op, owner, json!(1), &event("x")).await.unwrap(),
+        OperationKind::AddNodes => store.nodes_failed(op, owner, &failed(json!(1)).save(), &event("x")).await.unwrap(),
         OperationKind::RemoveNodes => {
             for node in store.service_nodes_of_operation(op).await.unwrap() {
                 store.service_node_gone(node.id).await.unwrap();
             }
-            store.nodes_removed(op, owner, &event("x")).await.unwrap();
+            store.nodes_removed(op, owner, &succeeded(json!({})).save(), &event("x")).await.unwrap();
         }
         OperationKind::StopService => {
             let service = store.services_by_operation(op).await.unwrap().remove(0);
@@ -148,7 +159,7 @@ async fn undo(store: &Store, operation: &Operation, owner: &str, known: &Mutex<K
                     store.service_node_gone(node.id).await.unwrap();
                 }
             }
-            match store.service_stopped(op, owner, service.id, &event("x")).await {
+            match store.service_stopped(op, owner, &succeeded(json!({})).save(), service.id, &event("x")).await {
                 Ok(()) => known.lock().unwrap().services.retain(|other| other.id != service.id),
                 Err(ServiceError::Busy) => {}
                 Err(other) => panic!("{other}"),

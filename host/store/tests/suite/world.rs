@@ -2,13 +2,30 @@
 
 use ostler_store::{
     Application, Idempotency, Lease, NewEvent, NewOperation, NewService, NewServiceNode, NodeFacts, NodeRole, Operation,
-    OperationKind, Service, ServiceBegin, ServiceError, ServiceKind, ServiceNode, Store, User, now,
+    OperationKind, Outcome, Progress, Save, Service, ServiceBegin, ServiceError, ServiceKind, ServiceNode, Store, User, now,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::credit::{balance, user};
 
 pub(crate) const HOUR: i64 = 3_600_000_000;
+
+/// How an operation ended.
+pub(crate) struct End(Progress, Outcome);
+
+impl End {
+    pub(crate) fn save(&self) -> Save<'_> {
+        Save { progress: &self.0, steps: &[], answered: false, events: &[], outcome: Some(&self.1) }
+    }
+}
+
+pub(crate) fn succeeded(output: Value) -> End {
+    End(Progress::default(), Outcome::Succeeded { node_id: None, output: Some(output) })
+}
+
+pub(crate) fn failed(error: Value) -> End {
+    End(Progress::default(), Outcome::Failed(error))
+}
 
 /// A user with an application and credit, and what they order.
 #[derive(Clone)]
@@ -38,34 +55,40 @@ impl World {
     }
 
     pub(crate) async fn begin(&self, kind: ServiceKind, price: i64) -> Result<ServiceBegin, ServiceError> {
-        self.store.service_begin(&self.service(kind), &node(price), &order(OperationKind::StartService), &event("")).await
+        self.store.service_begin(&self.service(kind), &node(price), &order(OperationKind::StartService), &[], &event("")).await
     }
 
     /// A service that runs.
     pub(crate) async fn running(&self, kind: ServiceKind, price: i64) -> Service {
         let (operation, service, nodes) = begun(self.begin(kind, price).await);
         let facts = facts(&nodes[0]);
-        self.store.service_started(&operation.id, "me", service.id, &facts, HOUR, json!({}), &event("x")).await.unwrap()
+        self.store
+            .service_started(&operation.id, "me", &succeeded(json!({})).save(), service.id, &facts, HOUR, &event("x"))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn nodes_begin(&self, service: &Service, prices: &[i64]) -> Result<ServiceBegin, ServiceError> {
         let nodes: Vec<_> = prices.iter().map(|&price| NewServiceNode { role: NodeRole::Agent, ..node(price) }).collect();
-        self.store.nodes_begin(service.id, &nodes, &order(OperationKind::AddNodes), &event("x")).await
+        self.store.nodes_begin(service.id, &nodes, &order(OperationKind::AddNodes), &[], &event("x")).await
     }
 
     /// Nodes that are there.
     pub(crate) async fn nodes(&self, service: &Service, prices: &[i64]) -> Vec<ServiceNode> {
         let (operation, _, nodes) = begun(self.nodes_begin(service, prices).await);
         let facts: Vec<_> = nodes.iter().map(|node| (node.id, facts(node))).collect();
-        self.store.nodes_added(&operation.id, "me", service.id, &facts, HOUR, json!({}), &event("x")).await.unwrap()
+        self.store
+            .nodes_added(&operation.id, "me", &succeeded(json!({})).save(), service.id, &facts, HOUR, &event("x"))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn stop_begin(&self, service: &Service) -> Result<ServiceBegin, ServiceError> {
-        self.store.service_stop_begin(Some(&self.user.id), service.id, &order(OperationKind::StopService), &event("x")).await
+        self.store.service_stop_begin(Some(&self.user.id), service.id, &order(OperationKind::StopService), &[], &event("x")).await
     }
 
     pub(crate) async fn remove_begin(&self, service: &Service, rows: &[i64]) -> Result<ServiceBegin, ServiceError> {
-        self.store.nodes_remove_begin(service.id, rows, &order(OperationKind::RemoveNodes), &event("x")).await
+        self.store.nodes_remove_begin(service.id, rows, &order(OperationKind::RemoveNodes), &[], &event("x")).await
     }
 
     pub(crate) async fn balance(&self) -> i64 {
