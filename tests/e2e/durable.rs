@@ -32,7 +32,7 @@ open = true
 
 /// The longest wait for an operation whose host is gone, where another host might be at work on it: four calls of a second, and
 /// what comes on top.
-const LEASE: Duration = Duration::from_secs(40);
+const LEASE: Duration = Duration::from_secs(90);
 
 fn setup(database: &Database) -> Setup {
     Setup::configured(format!("{}{CLOUDS}", database.toml()))

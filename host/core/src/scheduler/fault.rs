@@ -141,6 +141,47 @@ impl Faults {
     }
 }
 
+/// Plots at random, for tests that go on for a while.
+#[cfg(test)]
+pub(crate) struct Dice(u64);
+
+#[cfg(test)]
+impl Dice {
+    #[allow(clippy::print_stdout)]
+    /// With the seed of `OSTLER_TEST_SEED`, or another one each time. It is printed, to be thrown again.
+    pub(crate) fn new() -> Self {
+        let given = std::env::var("OSTLER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 >> 32);
+        println!("OSTLER_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// One of so many.
+    pub(crate) fn throw(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap_or_default() % sides
+    }
+
+    /// One to three faults of a workflow.
+    pub(crate) fn plot(&mut self, workflow: &str, steps: &[&str]) -> String {
+        let faults: Vec<_> = (0..=self.throw(3))
+            .map(|_| {
+                let (step, fault) = (steps[self.throw(steps.len())], Fault::ALL[self.throw(Fault::ALL.len())].as_str());
+                let direction = ["act", "act", "undo"][self.throw(3)];
+                format!("{workflow}.{step}.{direction}:{fault}:{}", 1 + self.throw(2))
+            })
+            .collect();
+        faults.join(",")
+    }
+}
+
+/// How long such tests go on.
+#[cfg(test)]
+pub(crate) fn a_while() -> std::time::Duration {
+    let given = std::env::var("OSTLER_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    std::time::Duration::from_secs(given.unwrap_or(60))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long a lease is without being renewed.
-pub(crate) const LEASE: i64 = 60 * SECOND;
+pub(crate) const LEASE: i64 = 30 * SECOND;
 /// Bytes of the longest identifier that is looked for.
 const LONGEST_ID: usize = 64;
 /// How often leases are renewed.

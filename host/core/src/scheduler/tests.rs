@@ -271,11 +271,6 @@ async fn what_somebody_wants_of_running_work() {
         }
         assert!(matches!(scheduler.order(&who, &operation.id, request).await, Err(Error::Ended(_))));
         assert!(matches!(scheduler.order(&who, "none", request).await, Err(Error::NoOperation(_))));
-        // What is a single call is not worked on here.
-        let single = NewOperation { kind: OperationKind::CreateNode, ..new.clone() };
-        let Begin::New(single) = store.operation_begin(&single, None).await.unwrap() else { panic!() };
-        assert!(matches!(scheduler.order(&who, &single.id, request).await, Err(Error::Invalid(_))));
-        store.operation_finish(&single.id, "me", &ostler_store::Outcome::Failed(json!({})), None).await.unwrap();
         assert!(matches!(scheduler.show(&who, "none").await, Err(Error::NoOperation(_))));
         let recorded = scheduler.show(&who, &operation.id).await.unwrap();
         assert_eq!(recorded, as_recorded(&work, &recorded));

@@ -24,8 +24,6 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) const OPERATOR_TOKEN: &str = "operator.token";
 /// In the data directory: where this server listens, for the commands on this machine.
 pub(super) const OPERATOR_URL: &str = "operator.url";
-/// How long the start waits for interrupted operations before it serves and goes on with them.
-const RECOVERY: Duration = Duration::from_secs(5);
 /// How often the server's certificate is looked at.
 const RENEWAL: Duration = Duration::from_hours(12);
 
@@ -169,16 +167,12 @@ fn announce(config: &Config) {
     }
 }
 
-/// Takes up what the run before left undone. Providers that do not answer are not waited for.
+/// Takes up what the run before left undone. It goes on beside what is asked now.
 async fn recover(core: &Core) {
-    let recovery = Arc::clone(&core.recovery);
-    let work = tokio::spawn(async move { recovery.at_start().await });
-    match tokio::time::timeout(RECOVERY, work).await {
-        Ok(Ok(Ok(0))) => {}
-        Ok(Ok(Ok(ended))) => tracing::info!(ended, "interrupted operations were brought to their end"),
-        Ok(Ok(Err(error))) => tracing::error!(%error, "interrupted operations could not be looked for"),
-        Ok(Err(error)) => tracing::error!(%error, "recovery broke down"),
-        Err(_) => tracing::warn!("interrupted operations are still being brought to their end"),
+    match core.recovery.at_start().await {
+        Ok(0) => {}
+        Ok(operations) => tracing::info!(operations, "interrupted operations are taken up"),
+        Err(error) => tracing::error!(%error, "interrupted operations could not be looked for"),
     }
 }
 

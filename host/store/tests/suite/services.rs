@@ -69,7 +69,15 @@ pub(crate) async fn a_start_and_a_stop(f: Arc<Fixture>) {
     let facts = facts(&nodes[0]);
     let output = json!({"service": service.id});
     let running = store
-        .service_started(&operation.id, "me", &succeeded(output.clone()).save(), service.id, &facts, 77, &event("started"))
+        .service_started(
+            &operation.id,
+            "me",
+            &succeeded(output.clone()).with_node(&facts.node_id).save(),
+            service.id,
+            &facts,
+            77,
+            &event("started"),
+        )
         .await
         .unwrap();
     assert_eq!(

@@ -17,6 +17,13 @@ impl End {
     pub(crate) fn save(&self) -> Save<'_> {
         Save { progress: &self.0, steps: &[], answered: false, events: &[], outcome: Some(&self.1) }
     }
+
+    pub(crate) fn with_node(self, id: &str) -> Self {
+        match self.1 {
+            Outcome::Succeeded { output, .. } => Self(self.0, Outcome::Succeeded { node_id: Some(id.into()), output }),
+            other => Self(self.0, other),
+        }
+    }
 }
 
 pub(crate) fn succeeded(output: Value) -> End {
