@@ -57,7 +57,7 @@ pub struct FlavorWish {
 pub fn find_image<'i>(images: &'i [Image], wish: &'i ImageWish) -> Option<ImageMatch<'i>> {
     if let Some(name) = wish.name.as_deref() {
         let named = |scheme: &&str| name.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-        if ["ost://", "one://", "aws://", "azr://"].iter().any(|scheme| named(scheme)) {
+        if ["ost://", "one://", "aws://", "azr://"].iter().any(named) {
             return Some(ImageMatch::Named(name));
         }
         let exact = |image: &&Image| image.name.as_deref() == Some(name) || image.image_id.as_deref() == Some(name);
@@ -152,7 +152,8 @@ mod tests {
             gpu,
             nameless,
         ];
-        let cases: &[(&str, &[(&str, &str)], Option<&str>)] = &[
+        type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], Option<&'c str>);
+        let cases: &[Case<'_>] = &[
             ("ubuntu:22.04", &[], Some("at-2")),
             ("UBUNTU:22.04", &[], Some("at-2")),
             ("ubuntu", &[], Some("at-1")),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream;
 
 use crate::cmdb::{Flavor, Image, Provider, Service, ServiceKind, Tenant};
@@ -71,8 +72,11 @@ impl Registries {
             }
         };
         let wanted: Vec<_> = listed.items.iter().filter(|service| is_wanted(service, services)).cloned().collect();
-        // Boxed, or the compiler cannot tell that the future may move between threads.
-        let offers = wanted.into_iter().map(|service| Box::pin(self.service_offer(service, organisation)));
+        // Boxed as one type, or the compiler cannot tell that the whole may move between threads.
+        let mut offers: Vec<BoxFuture<'_, ServiceOffer>> = Vec::new();
+        for service in wanted {
+            offers.push(Box::pin(self.service_offer(service, organisation)));
+        }
         let services: Vec<ServiceOffer> = stream::iter(offers).buffered(AT_ONCE).collect().await;
         let mut left_out = listed.left_out.clone();
         for offer in &services {

@@ -136,7 +136,7 @@ impl Played {
 
     /// A provider with its services: `(id, data)` each.
     pub fn provider(&self, id: &str, name: &str, services: &[(&str, Value)]) {
-        self.json(&format!("/cmdb/provider/id/{id}?include_docs=true"), document(id, "provider", json!({ "name": name })));
+        self.json(&format!("/cmdb/provider/id/{id}?include_docs=true"), document(id, "provider", &json!({ "name": name })));
         self.rows(&format!("/cmdb/provider/id/{id}/has_many/services"), "service", services);
     }
 
@@ -153,9 +153,8 @@ impl Played {
 
     /// Any list of the CMDB, without the query.
     pub fn rows(&self, path: &str, kind: &str, documents: &[(&str, Value)]) {
-        let row = |(id, data): &(&str, Value)| {
-            json!({ "id": id, "key": [path, kind], "value": {}, "doc": document(id, kind, data.clone()) })
-        };
+        let row =
+            |(id, data): &(&str, Value)| json!({ "id": id, "key": [path, kind], "value": {}, "doc": document(id, kind, data) });
         let rows: Vec<_> = documents.iter().map(row).collect();
         self.json(&format!("{path}?include_docs=true"), json!({ "total_rows": 264, "offset": 7, "rows": rows }));
     }
@@ -194,7 +193,7 @@ impl Played {
     }
 }
 
-fn document(id: &str, kind: &str, data: Value) -> Value {
+fn document(id: &str, kind: &str, data: &Value) -> Value {
     json!({ "_id": id, "_rev": "1-0", "type": kind, "data": data })
 }
 

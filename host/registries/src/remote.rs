@@ -60,13 +60,7 @@ impl Remote {
         self.send(Method::POST, path, None, Some(body)).await
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        token: Option<&SecretString>,
-        body: Option<String>,
-    ) -> Result<Bytes, Error> {
+    async fn send(&self, method: Method, path: &str, token: Option<&SecretString>, body: Option<String>) -> Result<Bytes, Error> {
         let exchange = self.exchange(method, path, token, body);
         let result = match tokio::time::timeout(self.deadline, exchange).await {
             Ok(result) => result,

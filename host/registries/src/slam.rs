@@ -159,9 +159,8 @@ impl Agreements {
     /// list, ½ for the second, ⅓ for the third. 0 if it is not among the preferences.
     #[must_use]
     pub fn priority(&self, sla: &str, service: &str) -> f64 {
-        let is_meant = |priority: &Priority| {
-            priority.sla_id.as_deref() == Some(sla) && priority.service_id.as_deref() == Some(service)
-        };
+        let is_meant =
+            |priority: &Priority| priority.sla_id.as_deref() == Some(sla) && priority.service_id.as_deref() == Some(service);
         let weights = self.preferences.items.iter().filter_map(|preference| {
             let position = preference.priority.iter().position(is_meant)?;
             let weight = preference.priority.get(position).and_then(|priority| priority.weight);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream;
 use secrecy::SecretString;
 
@@ -11,6 +12,7 @@ use crate::error::{Error, Problem, Registry};
 use crate::facts::{Fact, Said, Wish, facts};
 use crate::monitoring::Machine;
 use crate::offers::Offer;
+use crate::read::Listed;
 use crate::registries::Registries;
 
 /// How many providers are asked about at once.
@@ -53,10 +55,12 @@ impl Registries {
         let providers: Vec<String> = agreements.providers().into_iter().collect();
         let mut offers = None;
         if self.has(Registry::Cmdb) {
-            let asked = providers.iter().map(|provider| {
+            // Boxed as one type, or the compiler cannot tell that the whole may move between threads.
+            let mut asked: Vec<BoxFuture<'_, Offer>> = Vec::new();
+            for provider in &providers {
                 let services = agreements.services_of(provider);
-                Box::pin(async move { self.offer(provider, &services, question.customer).await })
-            });
+                asked.push(Box::pin(async move { self.offer(provider, &services, question.customer).await }));
+            }
             let found: Vec<Offer> = stream::iter(asked).buffered(AT_ONCE).collect().await;
             for offer in &found {
                 notes.extend(offer.left_out.iter().map(|text| format!("CMDB: left out: {text}")));
@@ -107,11 +111,13 @@ impl Registries {
             let offer = offers.and_then(|offers| offers.iter().find(|offer| offer.provider == provider));
             offer.is_some_and(|offer| offer.services.iter().any(|offered| offered.service.public))
         };
-        let asked = providers.iter().filter(|provider| !is_public(provider)).map(|provider| {
-            Box::pin(async move { (provider, self.machines(provider).await) })
-        });
+        let watched: Vec<_> = providers.iter().filter(|provider| !is_public(provider)).collect();
+        let mut asked: Vec<BoxFuture<'_, Result<Listed<Machine>, Error>>> = Vec::new();
+        for provider in &watched {
+            asked.push(Box::pin(self.machines(provider)));
+        }
         let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-        for (provider, answer) in answers {
+        for (provider, answer) in watched.into_iter().zip(answers) {
             match answer {
                 Ok(listed) => {
                     notes.extend(listed.left_out.iter().map(|text| format!("monitoring: left out: {text}")));

@@ -135,11 +135,7 @@ fn reasons() {
             |s| s.wish.agreements = ["b".into()].into(),
             &["the agreements of the placement policy do not cover it"],
         ),
-        (
-            "expired",
-            |s| s.sla().end_date = Some("19.01.2016+23:59:59".into()),
-            &["the agreement a ended on 19.01.2016+23:59:59"],
-        ),
+        ("expired", |s| s.sla().end_date = Some("19.01.2016+23:59:59".into()), &["the agreement a ended on 19.01.2016+23:59:59"]),
         ("ends today", |s| s.sla().end_date = Some("2016-01-20".into()), &[]),
         ("ended yesterday", |s| s.sla().end_date = Some("2016-01-19".into()), &["the agreement a ended on 2016-01-19"]),
         ("begins later", |s| s.sla().start_date = Some("2016-01-21".into()), &["the agreement a begins on 2016-01-21"]),

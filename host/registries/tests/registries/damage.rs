@@ -184,10 +184,7 @@ async fn what_is_left_out_is_told() {
     played.json(SERVICES, document);
     let services = within(registries.services("provider-NORTH")).await.unwrap();
     assert_eq!(services.items.len(), 1);
-    let expected = [
-        "rows[1].doc.data.iam_enabled: expected true or false",
-        "rows[2].doc.data: expected an object, found a list",
-    ];
+    let expected = ["rows[1].doc.data.iam_enabled: expected true or false", "rows[2].doc.data: expected an object, found a list"];
     assert_eq!(services.left_out, expected);
 
     let mut document = ranks();

@@ -64,9 +64,17 @@ async fn without_a_fault_all_calls_succeed() {
 async fn statuses() {
     let played = played().await;
     let registries = registries(&played);
-    for (status, transient) in
-        [(204, false), (300, false), (400, false), (401, false), (403, false), (404, false), (408, true), (429, true), (500, true)]
-    {
+    for (status, transient) in [
+        (204, false),
+        (300, false),
+        (400, false),
+        (401, false),
+        (403, false),
+        (404, false),
+        (408, true),
+        (429, true),
+        (500, true),
+    ] {
         answer_all(&played, &Answer::Text(status, "{\"canary\": true}".to_owned()));
         if status == 204 {
             // A success that says nothing.

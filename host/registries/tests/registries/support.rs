@@ -39,8 +39,7 @@ pub(crate) const SERVICES: &str = "/cmdb/provider/id/provider-NORTH/has_many/ser
 pub(crate) const TENANTS: &str = "/cmdb/service/id/nova-north/has_many/tenants?include_docs=true";
 pub(crate) const IMAGES: &str = "/cmdb/tenant/id/tenant-north/has_many/images?include_docs=true";
 pub(crate) const FLAVORS: &str = "/cmdb/tenant/id/tenant-north/has_many/flavors?include_docs=true";
-pub(crate) const METRICS: &str =
-    "/monitoring/monitoring/adapters/zabbix/zones/indigo/types/infrastructure/groups/provider-NORTH";
+pub(crate) const METRICS: &str = "/monitoring/monitoring/adapters/zabbix/zones/indigo/types/infrastructure/groups/provider-NORTH";
 pub(crate) const RANK: &str = "/cpr/rank";
 
 /// Two agreements with two providers, in the form of SLAM.

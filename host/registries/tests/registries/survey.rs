@@ -9,11 +9,11 @@ use crate::support::*;
 /// Two providers, north and south, both good.
 fn play(played: &Played) {
     played.agreements("demo", agreements());
-    for (name, provider, service, tenant) in [
-        ("NORTH", "provider-NORTH", "nova-north", "tenant-north"),
-        ("SOUTH", "provider-SOUTH", "nova-south", "tenant-south"),
-    ] {
-        let nova = json!({ "type": "compute", "service_type": "org.openstack.nova", "endpoint": format!("https://{service}:5000/v3") });
+    for (name, provider, service, tenant) in
+        [("NORTH", "provider-NORTH", "nova-north", "tenant-north"), ("SOUTH", "provider-SOUTH", "nova-south", "tenant-south")]
+    {
+        let nova =
+            json!({ "type": "compute", "service_type": "org.openstack.nova", "endpoint": format!("https://{service}:5000/v3") });
         let other = json!({ "type": "compute", "service_type": "org.openstack.nova" });
         played.provider(provider, name, &[(service, nova), (&format!("{service}-unagreed"), other)]);
         let strangers = json!({ "iam_organisation": "strangers" });
@@ -73,7 +73,12 @@ async fn a_failure_costs_no_more_than_it_must() {
     let failed = Answer::Text(500, String::new());
     let cases: &[(&str, Answer, [&str; 2], usize)] = &[
         (services, failed.clone(), ["nova-north Some(2) ", "nova-south Some(1) CMDB: refused with the status 500"], 0),
-        (services, Answer::Json(json!({ "rows": [] })), ["nova-north Some(2) ", "nova-south Some(1) the CMDB does not list it"], 0),
+        (
+            services,
+            Answer::Json(json!({ "rows": [] })),
+            ["nova-north Some(2) ", "nova-south Some(1) the CMDB does not list it"],
+            0,
+        ),
         (tenants, failed.clone(), ["nova-north Some(2) ", "nova-south Some(1) CMDB: refused with the status 500"], 0),
         (
             tenants,
