@@ -100,7 +100,7 @@ pub enum Problem {
     /// A list of the answer has more than so many items.
     #[error("too large an answer: more than {limit} items in `{list}`")]
     TooMany {
-        /// Which list.
+        /// Which list; `values` are all values of the answer.
         list: String,
         /// How many are accepted.
         limit: usize,

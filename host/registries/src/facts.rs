@@ -9,8 +9,11 @@ use crate::error::Error;
 use crate::matching::{FlavorWish, ImageMatch, ImageWish, find_flavor, find_image};
 use crate::monitoring::{Availability, Machine};
 use crate::offers::{Offer, ServiceOffer, Tenancy};
-use crate::read::Listed;
+use crate::read::{Listed, clean};
 use crate::slam::{Agreements, Sla, SlaService};
+
+/// So many measurements are enough to say that something does not work.
+const METRICS_SHOWN: usize = 5;
 
 /// What the registries said. What was not asked is `None`, and then counts neither for nor against anything.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +202,7 @@ fn fact(said: &Said<'_>, wish: &Wish, provider: &str, service_id: &str, offered:
     }
     let availability = availability(said, provider, service_id);
     if let Availability::Down { metrics } = &availability {
-        out.push(Reason::Down { metrics: metrics.iter().map(|metric| clean(metric)).collect() });
+        out.push(Reason::Down { metrics: metrics.iter().take(METRICS_SHOWN).map(|metric| clean(metric)).collect() });
     }
     let mut rank = None;
     if let Some(ranks) = said.ranks {
@@ -336,16 +339,6 @@ fn availability(said: &Said<'_>, provider: &str, service: &str) -> Availability 
     let named = |name: &str| machines.iter().filter(|machine| machine.name == name).collect::<Vec<_>>();
     let own = named(service);
     Availability::of(if own.is_empty() { named(provider) } else { own })
-}
-
-/// A registry's text, fit for one line of ours.
-fn clean(text: &str) -> String {
-    const LONGEST: usize = 160;
-    let mut clean: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        clean.push('…');
-    }
-    clean
 }
 
 #[cfg(test)]

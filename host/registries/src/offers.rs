@@ -10,7 +10,7 @@ use futures::stream;
 use crate::cmdb::{Flavor, Image, Provider, Service, ServiceKind, Tenant};
 use crate::config::Holder;
 use crate::error::Error;
-use crate::read::Listed;
+use crate::read::{Listed, clean};
 use crate::registries::Registries;
 
 /// How many questions about one provider are under way at once.
@@ -80,7 +80,7 @@ impl Registries {
         let services: Vec<ServiceOffer> = stream::iter(offers).buffered(AT_ONCE).collect().await;
         let mut left_out = listed.left_out.clone();
         for offer in &services {
-            let about = |text: &String| format!("{}: {text}", offer.service.id);
+            let about = |text: &String| format!("{}: {text}", clean(&offer.service.id));
             left_out.extend(offer.images.left_out.iter().chain(&offer.flavors.left_out).map(about));
         }
         Offer { provider: provider.to_owned(), known, services, left_out }

@@ -1,6 +1,10 @@
 //! Reading JSON of strangers: typed, with the place of each mistake, and as lenient about scalars as the original's library is
 //! (a number for a text, `"5"` for a number, `"true"` for a flag; `null` is absence).
 
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::error::Problem;
@@ -26,11 +30,91 @@ impl<T> Default for Listed<T> {
 /// How much of a list is accepted. Beyond so many mistakes they are only counted.
 const MISTAKES_KEPT: usize = 20;
 
-pub(crate) fn document(bytes: &[u8]) -> Result<Value, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
+/// The values of a document are counted while it is read, since a few bytes can become many: an object of one member takes
+/// some hundred bytes. `items` is how many items a list may have; each has some dozen members.
+pub(crate) fn document(bytes: &[u8], items: usize) -> Result<Value, Problem> {
+    let most = items.saturating_mul(64).saturating_add(4096);
+    let left = Cell::new(most);
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let result = Counted(&left).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    result.map_err(|error| {
+        if left.get() == 0 {
+            return Problem::TooMany { list: "values".to_owned(), limit: most };
+        }
         let what = if error.is_eof() { "it ends too early" } else { "not JSON" };
         Problem::Malformed(format!("{what}, at line {} column {}", error.line(), error.column()))
     })
+}
+
+/// Reads a value as long as something is left: one for a value, and more for an object.
+#[derive(Clone, Copy)]
+struct Counted<'c>(&'c Cell<usize>);
+
+impl Counted<'_> {
+    const OBJECT: usize = 8;
+
+    fn take<E: de::Error>(self, count: usize) -> Result<(), E> {
+        self.0.set(self.0.get().saturating_sub(count));
+        if self.0.get() == 0 { Err(E::custom("too many values")) } else { Ok(()) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Counted<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
+        self.take(1)?;
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Counted<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Bool(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        self.take(Self::OBJECT)?;
+        let mut map = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            map.insert(name, members.next_value_seed(self)?);
+        }
+        Ok(Value::Object(map))
+    }
 }
 
 pub(crate) fn object<'v>(value: &'v Value, at: &str) -> Result<Fields<'v>, Mistake> {
@@ -166,6 +250,16 @@ pub(crate) fn list<'v, T>(
     Ok(listed)
 }
 
+/// A registry's text, fit for one line of ours.
+pub(crate) fn clean(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let mut clean: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        clean.push('…');
+    }
+    clean
+}
+
 pub(crate) fn expected(place: &str, what: &str, found: &Value) -> Mistake {
     let found = match found {
         Value::Null => "nothing",
@@ -254,11 +348,39 @@ mod tests {
             ("", "it ends too early, at line 1 column 0"),
             ("{} {}", "not JSON, at line 1 column 4"),
         ] {
-            let Err(Problem::Malformed(what)) = document(bytes.as_bytes()) else { panic!("{bytes} is read") };
+            let Err(Problem::Malformed(what)) = document(bytes.as_bytes(), 10) else { panic!("{bytes} is read") };
             assert_eq!(what, expected);
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(document(deep.as_bytes()).is_err(), "deep nesting is refused, not followed");
-        assert!(document(b"\xff").is_err());
+        assert!(document(deep.as_bytes(), 1_000_000).is_err(), "deep nesting is refused, not followed");
+        assert!(document(b"\xff", 10).is_err());
+    }
+
+    #[test]
+    fn a_document_is_what_it_was() {
+        let whole = json!({ "a": [null, true, -5, 5, 1.5, u64::MAX, "\u{1f40e}", {}, []], "b": { "c": { "d": [] } } });
+        assert_eq!(document(whole.to_string().as_bytes(), 10), Ok(whole));
+        assert_eq!(document(b"{\"a\":1,\"a\":2}", 10), Ok(json!({ "a": 2 })), "of two the last");
+    }
+
+    #[test]
+    fn values_are_counted() {
+        let most = 64 * 10 + 4096;
+        let list = |item: &str, count: usize| format!("[{}]", vec![item; count].join(","));
+        let refused = Err(Problem::TooMany { list: "values".into(), limit: most });
+        // The list itself counts too, and the last one is never taken.
+        assert!(document(list("0", most - 2).as_bytes(), 10).is_ok());
+        assert_eq!(document(list("0", most - 1).as_bytes(), 10), refused);
+        assert!(document(list("{}", (most - 2) / 9).as_bytes(), 10).is_ok());
+        assert_eq!(document(list("{}", most / 9).as_bytes(), 10), refused);
+        assert_eq!(document(list("{\"a\":0}", 1_000_000).as_bytes(), 10), refused);
+    }
+
+    #[test]
+    fn texts_are_cleaned() {
+        let long = "ä".repeat(161);
+        for (text, expected) in [("a\r\nb\u{1b}", "a  b ".to_owned()), (&long, format!("{}…", "ä".repeat(160)))] {
+            assert_eq!(clean(text), expected);
+        }
     }
 }

@@ -95,7 +95,7 @@ impl Registries {
         let slam = self.remote(Registry::Slam)?;
         let customer = segments(customer).map_err(|problem| slam.error(problem))?;
         let body = slam.get(&format!("/preferences/{customer}"), token).await?;
-        read(slam, &body, |whole| slam::read(whole, self.max_items))
+        self.read(slam, &body, slam::read)
     }
 
     /// A provider by its identifier.
@@ -147,7 +147,7 @@ impl Registries {
         let monitoring = self.remote(Registry::Monitoring)?;
         let provider = segment(provider).map_err(|problem| monitoring.error(problem))?;
         let body = monitoring.get(&format!("{GROUPS}{provider}"), None).await?;
-        read(monitoring, &body, |whole| monitoring::read(whole, self.max_items))
+        self.read(monitoring, &body, monitoring::read)
     }
 
     /// The ranks of services, in the order of the answer; [`ranking`](crate::ranking) orders them.
@@ -158,7 +158,7 @@ impl Registries {
         let cpr = self.remote(Registry::Cpr)?;
         let body = serde_json::to_string(request).map_err(|_| cpr.error(Problem::Unaskable("a number is not finite")))?;
         let body = cpr.post("/rank", body).await?;
-        read(cpr, &body, |whole| cpr::read(whole, self.max_items))
+        self.read(cpr, &body, cpr::read)
     }
 
     fn remote(&self, registry: Registry) -> Result<&Remote, Error> {
@@ -191,13 +191,14 @@ impl Registries {
         let path = format!("{before}{id}{after}?include_docs=true");
         let fetch = async || {
             let body = cmdb.get(&path, None).await?;
-            let value = read(cmdb, &body, |whole| parse(whole, self.max_items))?;
+            let value = self.read(cmdb, &body, parse)?;
             Ok((value, body.len()))
         };
         shelf.get(&path, fetch).await
     }
-}
 
-fn read<T>(remote: &Remote, body: &Bytes, parse: impl FnOnce(&Value) -> Result<T, Problem>) -> Result<T, Error> {
-    document(body).and_then(|whole| parse(&whole)).map_err(|problem| remote.error(problem))
+    fn read<T>(&self, remote: &Remote, body: &Bytes, parse: fn(&Value, usize) -> Result<T, Problem>) -> Result<T, Error> {
+        let whole = document(body, self.max_items).map_err(|problem| remote.error(problem))?;
+        parse(&whole, self.max_items).map_err(|problem| remote.error(problem))
+    }
 }

@@ -99,3 +99,19 @@ async fn what_is_too_large_to_keep_is_given_all_the_same() {
         assert_eq!(within(registries.images("tenant-north")).await.unwrap().items.len(), 1);
     }
 }
+
+#[tokio::test]
+async fn whoever_waits_for_a_failure_fails_with_it() {
+    let played = played().await;
+    played.answer(IMAGES, Answer::Silence);
+    let registries = with(&played, |config| {
+        config.cache_ttl = Duration::from_secs(3600);
+        config.deadline = Duration::from_millis(300);
+    });
+    let asked = (0..50).map(|_| registries.images("tenant-north"));
+    let answers = within(futures::future::join_all(asked)).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(ostler_registries::Error::is_transient)));
+    assert_eq!(played.count(IMAGES), 1, "not one after the other");
+    play_all(&played);
+    assert!(within(registries.images("tenant-north")).await.is_ok(), "and the next one asks again");
+}

@@ -155,6 +155,12 @@ async fn answers_without_an_end_and_lists_that_are_too_long() {
     answer_all(&played, &Answer::Text(200, " ".repeat(4096)));
     all_fail(&registries, "blank", |problem| matches!(problem, Problem::Malformed(_)), false).await;
 
+    // Few bytes that would become many.
+    let small = with(&played, |config| config.max_items = 1);
+    answer_all(&played, &Answer::Text(200, format!("[{}]", vec!["{\"a\":0}"; 10_000].join(","))));
+    let too_many = |problem: &Problem| matches!(problem, Problem::TooMany { list, .. } if list == "values");
+    all_fail(&small, "many values", too_many, false).await;
+
     let few = with(&played, |config| config.max_items = 1);
     play_all(&played);
     let expected = [
