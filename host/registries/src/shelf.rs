@@ -46,11 +46,7 @@ impl<T: Send + Sync + 'static> Shelf<T> {
     }
 
     /// What is kept for a path, or what `fetch` gives with its size in bytes.
-    pub(crate) async fn get(
-        &self,
-        path: &str,
-        fetch: impl AsyncFnOnce() -> Result<(T, usize), Error>,
-    ) -> Result<Arc<T>, Error> {
+    pub(crate) async fn get(&self, path: &str, fetch: impl AsyncFnOnce() -> Result<(T, usize), Error>) -> Result<Arc<T>, Error> {
         let Some(kept) = &self.kept else {
             return fetch().await.map(|(value, _)| Arc::new(value));
         };
