@@ -16,6 +16,7 @@ use ostler_core::sweeper::{Orphans, Sweeper};
 use ostler_core::{Core, StoreState};
 use ostler_drivers::{CloudSettings, Grants, Host, Instances, Limits, LoadPolicy, Runtime, Tls, VerifyingKey, private_directory};
 use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Identity as ClientIdentity, Origin, Timeouts};
+use ostler_registries::{Holder, Registries};
 use ostler_store::{Options, Store};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -107,6 +108,7 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let mut placing = ostler_core::deployments::Settings::new(issuer.trim_end_matches('/'));
     placing.clouds = Some(terms(&config.clouds));
     placing.strict = config.api.indigo.strict;
+    placing.registries = registries(&config.api.indigo.registries)?;
     // Machines know the authorities of the world, and not ours.
     placing.authority = config.server.tls_certificate.is_none().then(|| authority.certificate_pem().to_owned());
     let deployments = Deployments::new(Arc::clone(&compute), Arc::clone(&billing), Arc::clone(&scheduler), placing);
@@ -135,12 +137,32 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     })
 }
 
+/// Who is asked where to deploy.
+fn registries(config: &config::Registries) -> Result<Option<Arc<Registries>>, StartError> {
+    if config.slam.is_none() {
+        return Ok(None);
+    }
+    let config = ostler_registries::Config {
+        slam: config.slam.clone(),
+        cmdb: config.cmdb.clone(),
+        cpr: config.cpr.clone(),
+        monitoring: config.monitoring.clone(),
+        holder: if config.by_service { Holder::Service } else { Holder::Tenant },
+        ..ostler_registries::Config::default()
+    };
+    let registries = Registries::new(&config).map_err(|error| StartError::Config(format!("api.indigo.registries: {error}")))?;
+    Ok(Some(Arc::new(registries)))
+}
+
 /// On which clouds deployments are placed, and how willingly.
 fn terms(clouds: &BTreeMap<String, config::Cloud>) -> BTreeMap<String, Terms> {
     let offered = clouds.iter().filter(|(_, cloud)| cloud.deployments.enabled);
     let terms = |(name, cloud): (&String, &config::Cloud)| {
         let placing = &cloud.deployments;
-        (name.clone(), Terms { priority: placing.priority, agreements: placing.agreements.clone() })
+        (
+            name.clone(),
+            Terms { priority: placing.priority, agreements: placing.agreements.clone(), service: placing.service.clone() },
+        )
     };
     offered.map(terms).collect()
 }

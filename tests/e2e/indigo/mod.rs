@@ -4,6 +4,7 @@
 mod issuers;
 mod kill;
 mod life;
+mod registries;
 mod schedules;
 mod software;
 

@@ -9,6 +9,7 @@ mod change;
 mod placement;
 mod placing;
 mod records;
+mod registries;
 mod remove;
 mod software;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::identity::{Permission, Person, Principal, Scheme};
 use crate::scheduler::{Policy, Scheduler, Workflow};
 use blueprint::Blueprint;
 use build::subject;
+use ostler_registries::Registries;
 use ostler_store::{
     Begin, DeploymentChange, Idempotency, NewDeployment, NewEvent, NewOperation, OperationKind, Progress, Request, Step, Store,
     Work,
@@ -33,6 +35,7 @@ use ostler_store::{
 use ostler_tosca::{Catalogue, Limits, Mode, Template, Topology};
 use parking_lot::Mutex;
 use records::resources;
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -64,6 +67,8 @@ pub struct Submission {
     pub attempt_timeout: Option<Duration>,
     /// Whether what a last failed attempt has made is to stay.
     pub keep_last_attempt: bool,
+    /// The user's access token, for the registry of agreements. It is not kept.
+    pub token: Option<SecretString>,
 }
 
 /// What is done to a resource.
@@ -136,6 +141,8 @@ pub struct Terms {
     pub priority: f64,
     /// The agreements that cover it.
     pub agreements: Vec<String>,
+    /// Its identifier in the external registries. Where they are configured, what they say of it counts.
+    pub service: Option<String>,
 }
 
 /// How deployments are placed and built.
@@ -155,6 +162,8 @@ pub struct Settings {
     pub authority: Option<String>,
     /// How long they may take.
     pub reports_within: Duration,
+    /// External registries of agreements and providers.
+    pub registries: Option<Arc<Registries>>,
     pub(crate) policy: Policy,
 }
 
@@ -170,6 +179,7 @@ impl Settings {
             poll: Duration::from_millis(500),
             authority: None,
             reports_within: Duration::from_secs(3600),
+            registries: None,
             policy: Policy::default(),
         }
     }
@@ -236,6 +246,9 @@ impl Deployments {
         let asked =
             json!([submission.template, submission.parameters, submission.callback, submission.user_group, input, timeout]);
         let mut operation = inner.operation(who, OperationKind::CreateDeployment, input, scope);
+        if let Some(survey) = inner.survey(who, &submission, &reading.blueprint).await {
+            operation.input["registries"] = json!(survey);
+        }
         operation.input_hash = Sha256::digest(asked.to_string()).to_vec();
         let new = NewDeployment {
             id: id.clone(),

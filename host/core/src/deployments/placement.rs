@@ -18,6 +18,8 @@ pub(crate) struct Candidate {
     pub(crate) priority: f64,
     /// The agreements that cover it.
     pub(crate) agreements: Vec<String>,
+    /// Its place in the order of an external ranker, the smaller the better.
+    pub(crate) rank: Option<i64>,
     /// Failures of late, as a weight that fades.
     pub(crate) failures: f64,
     /// How long it takes to answer, in milliseconds.
@@ -105,9 +107,17 @@ pub(crate) fn place(blueprint: &Blueprint, candidates: &[Candidate]) -> Placemen
         let mut reasons: Vec<_> =
             parts.iter().map(|(name, weight, value)| format!("{name}: {value:.2} of {weight:.2}")).collect();
         reasons.push(format!("costs {cost} credits a period"));
+        reasons.extend(candidate.rank.map(|rank| format!("number {rank} by the ranker")));
         placement.ranking.push(Choice { cloud: candidate.cloud.clone(), score, reasons, fits });
     }
-    placement.ranking.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.cloud.cmp(&b.cloud)));
+    // An external ranker decides where it has said something.
+    let rank = |choice: &Choice| {
+        let ranked = candidates.iter().find(|candidate| candidate.cloud == choice.cloud);
+        ranked.and_then(|candidate| candidate.rank).unwrap_or(i64::MAX)
+    };
+    placement
+        .ranking
+        .sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| b.score.total_cmp(&a.score)).then_with(|| a.cloud.cmp(&b.cloud)));
     placement
 }
 

@@ -3,6 +3,7 @@
 use super::build::{Placed, subject};
 use super::placement::{self, Candidate};
 use super::records::wanted;
+use super::registries::Survey;
 use super::{DeploymentTask, Inner, Terms};
 use crate::Error;
 use crate::scheduler::Try;
@@ -43,7 +44,9 @@ impl Inner {
             Ok(resources) => resources,
             Err(error) => return Try::again(&error.into()),
         };
-        let candidates = futures::future::join_all(self.candidates().into_iter().map(|cloud| self.candidate(cloud))).await;
+        let survey: Option<Survey> = serde_json::from_value(work.operation.input["registries"].clone()).unwrap_or_default();
+        let asked = self.candidates().into_iter().map(|cloud| self.standing(cloud, survey.as_ref()));
+        let candidates = futures::future::join_all(asked).await;
         let placement = placement::place(&reading.blueprint, &candidates);
         let chosen: Vec<_> = placement.ranking.iter().map(|choice| format!("{} ({:.2})", choice.cloud, choice.score)).collect();
         let change = DeploymentChange {
@@ -78,9 +81,26 @@ impl Inner {
         }
     }
 
+    /// A cloud by its own word and, where they were asked, by that of the registries.
+    async fn standing(&self, name: String, survey: Option<&Survey>) -> Candidate {
+        let terms = self.settings.clouds.as_ref().and_then(|clouds| clouds.get(&name));
+        let Some((survey, service)) = survey.zip(terms.and_then(|terms| terms.service.as_deref())) else {
+            return self.candidate(name).await;
+        };
+        match survey.of(service) {
+            Err(why) => Candidate { cloud: name, absent: Some(why), ..Candidate::default() },
+            Ok(granted) => {
+                let mut candidate = self.candidate(name).await;
+                candidate.agreements.extend(granted.agreements);
+                (candidate.priority, candidate.rank) = (granted.priority, granted.rank);
+                candidate
+            }
+        }
+    }
+
     pub(super) async fn candidate(&self, name: String) -> Candidate {
         let terms = self.settings.clouds.as_ref().and_then(|clouds| clouds.get(&name)).cloned();
-        let terms = terms.unwrap_or(Terms { priority: 1.0, agreements: Vec::new() });
+        let terms = terms.unwrap_or(Terms { priority: 1.0, agreements: Vec::new(), service: None });
         let absent = |why: String| Candidate { cloud: name.clone(), absent: Some(why), ..Candidate::default() };
         let cloud = match self.compute.cloud(&name) {
             Ok(cloud) => cloud,
@@ -111,6 +131,7 @@ impl Inner {
             capacity: capacity.ok(),
             priority: terms.priority,
             agreements: terms.agreements,
+            rank: None,
             failures,
             latency_ms: began.elapsed().as_secs_f64() * 1_000.0,
             prices,

@@ -55,7 +55,7 @@ impl World {
         let (told, crashed) = mpsc::unbounded_channel();
         let scheduler = Arc::new(Scheduler::new(self.store.clone()).with_faults(Faults::told(faults, told)));
         let compute = Compute::new(Arc::clone(&self.host), Arc::clone(&scheduler), None);
-        let terms = |priority| Terms { priority, agreements: Vec::new() };
+        let terms = |priority| Terms { priority, agreements: Vec::new(), service: None };
         let settings = Settings {
             clouds: Some(BTreeMap::from([("lab".into(), terms(2.0)), ("far".into(), terms(1.0))])),
             poll: Duration::from_millis(2),
@@ -151,6 +151,7 @@ fn submission(template: String) -> Submission {
         max_attempts: None,
         timeout: None,
         attempt_timeout: None,
+        token: None,
         keep_last_attempt: false,
     }
 }

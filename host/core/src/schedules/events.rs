@@ -220,6 +220,7 @@ pub(super) fn submission(schedule: Schedule) -> Submission {
         timeout: schedule.timeout.map(duration),
         attempt_timeout: schedule.attempt_timeout.map(duration),
         keep_last_attempt: schedule.keep_last_attempt,
+        token: None,
     }
 }
 

@@ -104,6 +104,7 @@ fn order(expression: &str) -> Order {
             timeout: Some(Duration::from_secs(600)),
             attempt_timeout: Some(Duration::from_secs(300)),
             keep_last_attempt: true,
+            token: None,
         },
         file_expression: expression.into(),
         syntax: ExpressionSyntax::Regex,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ostler_egress::Origin;
+use url::Url;
 
 use super::problem::Place;
-use super::reader::Section;
+use super::reader::{Section, Text};
 use super::sections::Listeners;
-use super::types::{Api, Callbacks, Cloud, Conpaas, Crs4, Dialect, Indigo, ListenerChoice, Mode, Server};
+use super::types::{Api, Callbacks, Cloud, Conpaas, Crs4, Dialect, Indigo, ListenerChoice, Mode, Registries, Server};
 
 /// Words with which paths begin already. A prefix below which everything belongs to one dialect cannot begin with them.
 const TAKEN: &str = "add api available_clouds available_services ca callback cloudedge configuration create_nodes createapp \
@@ -99,6 +100,7 @@ fn indigo(section: &Section<'_, '_>, context: &Context<'_>) -> Indigo {
         open: open.as_ref().map_or(context.mode == Mode::Development, |(open, _)| *open),
         strict: section.boolean("strict").is_some_and(|(strict, _)| strict),
         callbacks: callbacks(&section.section("callbacks")),
+        registries: registries(&section.section("registries")),
         dialect,
     };
     // In development mode, where the listeners may be was said for the other open dialect.
@@ -112,6 +114,26 @@ fn callbacks(section: &Section<'_, '_>) -> Callbacks {
     Callbacks {
         allow_private: section.boolean("allow_private").is_some_and(|(allowed, _)| allowed),
         hosts: section.all_parsed("hosts", receivers).into_iter().flatten().collect(),
+    }
+}
+
+fn registries(section: &Section<'_, '_>) -> Registries {
+    let url = |key| section.parsed(key, registry);
+    let (slam, others) = (url("slam"), ["cmdb", "cpr", "monitoring"].map(url));
+    if let (None, Some((_, first))) = (&slam, others.iter().flatten().next()) {
+        section.reader.error(&first.place, &first.key, "needs `slam`: without agreements no other registry is asked");
+    }
+    let value = |found: Option<(Url, Text)>| found.map(|(url, _)| url);
+    let [cmdb, cpr, monitoring] = others.map(value);
+    let by_service = section.boolean("by_service").is_some_and(|(by_service, _)| by_service);
+    Registries { slam: value(slam), cmdb, cpr, monitoring, by_service }
+}
+
+fn registry(text: &str) -> Result<Url, String> {
+    match Url::parse(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => Err("must not contain credentials".to_owned()),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none() => Ok(url),
+        _ => Err("must be the base URL of a registry, such as \"https://slam.example/rest/slam\"".to_owned()),
     }
 }
 

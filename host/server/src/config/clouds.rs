@@ -107,6 +107,7 @@ fn deployments(section: &Section<'_, '_>) -> Placing {
         enabled: section.boolean("enabled").map_or(defaults.enabled, |(enabled, _)| enabled),
         priority: section.positive("priority", 1_000.0).unwrap_or(defaults.priority),
         agreements: section.texts("agreements").into_iter().map(|text| text.value).collect(),
+        service: section.text("service").map(|text| text.value),
     }
 }
 

@@ -24,7 +24,8 @@ pub use self::env::{VARIABLES, Variable, unknown_variables};
 pub use self::problem::{Problem, Problems, Severity};
 pub use self::types::{
     Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Indigo, Instances, Limits, ListenerChoice,
-    Log, LogFormat, Mode, Oidc, OutgoingTls, Secret, SecretSource, Server, ServiceType, Services, Store, TrustedKey, Work,
+    Log, LogFormat, Mode, Oidc, OutgoingTls, Registries, Secret, SecretSource, Server, ServiceType, Services, Store, TrustedKey,
+    Work,
 };
 
 /// The largest configuration file, in bytes.

@@ -224,11 +224,13 @@ pub struct Placing {
     pub priority: f64,
     /// The service-level agreements that cover it, as templates name them in placement policies. Default: none.
     pub agreements: Vec<String>,
+    /// Its identifier in the registries of `[api.indigo.registries]`; what they say of it counts then. Default: none.
+    pub service: Option<String>,
 }
 
 impl Default for Placing {
     fn default() -> Self {
-        Self { enabled: true, priority: 1.0, agreements: Vec::new() }
+        Self { enabled: true, priority: 1.0, agreements: Vec::new(), service: None }
     }
 }
 
@@ -416,6 +418,23 @@ pub struct Indigo {
     pub strict: bool,
     /// `callbacks`: whom deployments may tell what becomes of them.
     pub callbacks: Callbacks,
+    /// `registries`: who is asked where to deploy. Default: nobody; the configuration of the clouds says it.
+    pub registries: Registries,
+}
+
+/// `registries` of `[api.indigo]`: base URLs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registries {
+    /// SLAM: agreements. It is shown the users' tokens: https, or http on loopback. Without it the others are not asked.
+    pub slam: Option<Url>,
+    /// The CMDB: providers, services, images, flavors.
+    pub cmdb: Option<Url>,
+    /// The cloud provider ranker.
+    pub cpr: Option<Url>,
+    /// The Zabbix wrapper: how providers fare.
+    pub monitoring: Option<Url>,
+    /// Whether the CMDB attaches images and flavors to services, as older ones do, and not to tenants. Default false.
+    pub by_service: bool,
 }
 
 /// `callbacks` of `[api.indigo]`.

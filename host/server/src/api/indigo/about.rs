@@ -55,6 +55,13 @@ pub(super) fn info() -> Response {
 pub(super) fn configuration(call: &Call<'_>) -> Result<Response, Fault> {
     let registry = format!("{}{REGISTRY}", call.origin);
     let url = registry.as_str();
-    let all = Configuration { cpr_url: url, slam_url: url, cmdb_url: url, im_url: url, monitoring_url: url };
+    let others = call.app.core.deployments.registries();
+    let all = Configuration {
+        cpr_url: others.cpr_url.as_deref().unwrap_or(url),
+        slam_url: others.slam_url.as_deref().unwrap_or(url),
+        cmdb_url: others.cmdb_url.as_deref().unwrap_or(url),
+        im_url: url,
+        monitoring_url: others.monitoring_url.as_deref().unwrap_or(url),
+    };
     Ok(answers::json(StatusCode::OK, &all))
 }

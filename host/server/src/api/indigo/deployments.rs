@@ -3,11 +3,12 @@
 use super::errors::{Fault, illegal_creator};
 use super::paging::{self, Paging, Properties};
 use super::wire::{self, DeploymentView, Link, Listing};
-use super::{Call, accept, answers, input, query};
+use super::{Call, accept, answers, credentials, input, query};
 use axum::response::Response;
 use http::StatusCode;
 use ostler_core::Error;
 use ostler_core::deployments::{CreatedBy, Deployment, DeploymentError, DeploymentSort, Page};
+use ostler_core::identity::Credentials;
 use serde_json::{Map, Value};
 
 /// By what lists can be sorted, in the names that the original's records have.
@@ -76,7 +77,12 @@ pub(super) fn read_created_by(text: &str) -> Result<CreatedBy, Fault> {
 }
 
 pub(super) async fn create(call: &Call<'_>, body: Map<String, Value>) -> Result<Response, Fault> {
-    let submission = input::submission(body, "createDeployment")?;
+    let mut submission = input::submission(body, "createDeployment")?;
+    // Those of our own mean nothing to others.
+    submission.token = match credentials::shown(&call.headers, &call.query) {
+        Ok(Some(Credentials::Token(token))) if call.who.person.is_some() => Some(token),
+        _ => None,
+    };
     let key = call.key("indigo/deployments")?;
     let deployment = call.app.core.deployments.create(&call.who, submission, key).await?;
     Ok(answers::json(StatusCode::CREATED, &view(call, &deployment)))

@@ -171,6 +171,7 @@ fn read_submission(body: &mut Map<String, Value>, complaints: &mut Complaints) -
         timeout: timeout.map(minutes),
         attempt_timeout: provider_timeout.map(minutes),
         keep_last_attempt,
+        token: None,
     })
 }
 
