@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Uri};
-use ostler_egress::{Allow, Client, RequestBody, empty, full};
+use ostler_egress::{Allow, Client, ClientConfig, RequestBody, empty, full};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Config, base};
+use crate::config::{Base, Config, base};
 use crate::error::{ConfigError, Error, Problem, Registry};
 
 /// The longest identifier, in bytes.
@@ -32,13 +32,10 @@ impl Remote {
     pub(crate) fn new(registry: Registry, config: &Config) -> Result<Option<Self>, ConfigError> {
         let Some(url) = config.url(registry) else { return Ok(None) };
         let base = base(registry, url)?;
-        let mut settings = config.client.clone();
-        settings.allow = Allow::Origins(vec![base.origin]);
-        settings.addresses.loopback |= base.loopback;
-        let own = config.max_answer_bytes;
-        settings.max_response_bytes = Some(settings.max_response_bytes.map_or(own, |limit| limit.min(own)));
-        let client = Client::new(registry.as_str(), &settings).map_err(|error| ConfigError::Client { registry, error })?;
-        Ok(Some(Self { registry, base: base.text, client, deadline: config.deadline, max_bytes: own }))
+        let client =
+            Client::new(registry.as_str(), &settings(&base, config)).map_err(|error| ConfigError::Client { registry, error })?;
+        let (deadline, max_bytes) = (config.deadline, config.max_answer_bytes);
+        Ok(Some(Self { registry, base: base.text, client, deadline, max_bytes }))
     }
 
     /// Without a slash at the end.
@@ -104,6 +101,16 @@ impl Remote {
     }
 }
 
+/// What the client of one registry may do: reach its origin alone, and loopback only if that is what the base URL names.
+fn settings(base: &Base, config: &Config) -> ClientConfig {
+    let mut settings = config.client.clone();
+    settings.allow = Allow::Origins(vec![base.origin.clone()]);
+    settings.addresses.loopback |= base.loopback;
+    let own = config.max_answer_bytes;
+    settings.max_response_bytes = Some(settings.max_response_bytes.map_or(own, |limit| limit.min(own)));
+    settings
+}
+
 fn failure(error: ostler_egress::Error) -> Problem {
     match error {
         ostler_egress::Error::TooLarge { what: ostler_egress::Part::ResponseBody, limit } => Problem::TooLarge(limit),
@@ -160,6 +167,24 @@ mod tests {
         for (id, one, several) in cases {
             assert_eq!(segment(id).ok().as_deref(), one, "{id}");
             assert_eq!(segments(id).ok().as_deref(), several, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_client_reaches_its_own_origin_alone() {
+        let cases = [
+            ("https://cmdb.example/cmdb", "https://cmdb.example", false),
+            ("https://10.0.0.1:8443/", "https://10.0.0.1:8443", false),
+            ("http://cmdb.localhost:81/", "http://cmdb.localhost:81", false),
+            ("http://localhost:81/", "http://localhost:81", true),
+            ("http://127.0.0.1:81/", "http://127.0.0.1:81", true),
+        ];
+        for (url, origin, loopback) in cases {
+            let config = Config { max_answer_bytes: 1234, ..Config::default() };
+            let settings = settings(&base(Registry::Cmdb, &url.parse().unwrap()).unwrap(), &config);
+            assert_eq!(settings.allow, Allow::Origins(vec![origin.parse().unwrap()]), "{url}");
+            assert_eq!(settings.addresses.loopback, loopback, "{url}");
+            assert_eq!(settings.max_response_bytes, Some(1234));
         }
     }
 }

@@ -58,15 +58,11 @@ fn replacements() -> Vec<Option<Value>> {
     let values = [
         json!(null),
         json!(true),
-        json!(5),
-        json!(-1),
         json!(1e308),
-        json!(18_446_744_073_709_551_615_u64),
         json!("zz canary \u{0}\n"),
         json!(""),
         json!([]),
         json!([[[{}]]]),
-        json!({}),
         json!({ "_id": { "a": [] }, "canary": "canary" }),
     ];
     all.extend(values.into_iter().map(Some));
