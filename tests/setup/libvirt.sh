@@ -4,6 +4,7 @@
 # not touched, and nothing is left when it stops.
 #   libvirt.sh start DIR          prints how to reach it, as shell variables (also in DIR/env)
 #   libvirt.sh exec DIR COMMAND   runs a command in the network where the guests are
+#   libvirt.sh restart DIR        kills libvirtd, which is started again; guests go on
 #   libvirt.sh stop DIR
 # Needs root. Installs packages of Debian or Ubuntu that are missing; the guest's parts are unpacked, not installed.
 #
@@ -28,7 +29,7 @@ keeper() {
 }
 
 packages() {
-    local package missing=() wanted=(libvirt-daemon libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base iptables iproute2 cpio e2fsprogs)
+    local package missing=() wanted=(libvirt-daemon libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base iptables iproute2 cpio curl)
     for package in "${wanted[@]}"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
@@ -165,15 +166,11 @@ keep() {
     done
     printf 'listen_tls = 0\nunix_sock_rw_perms = "0700"\nauth_unix_ro = "none"\nauth_unix_rw = "none"\nlog_outputs = "3:file:/var/log/libvirt/libvirtd.log"\n' >/etc/libvirt/libvirtd.conf
     printf 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nremember_owner = 0\n' >/etc/libvirt/qemu.conf
-    # For the daemon's listeners, which are found at their usual place by guests' tools in here.
     ip link set lo up
     virtlogd &
-    trap 'exit 0' TERM
-    # Started again when a test stops it: DIR/paused keeps it down.
+    # Started again when a test ends it.
     while true; do
-        if [ -e "$dir/paused" ]; then sleep 0.1; continue; fi
         libvirtd &
-        echo $! >"$dir/libvirtd.pid"
         wait $! || true
     done
 }
@@ -220,6 +217,7 @@ XML
     cat >"$dir/env" <<ENV
 OSTLER_TEST_LIBVIRT=$uri
 OSTLER_TEST_LIBVIRT_EXEC="$self exec $dir"
+OSTLER_TEST_LIBVIRT_RESTART="$self restart $dir"
 ENV
     cat "$dir/env"
 }
@@ -232,6 +230,10 @@ exec)
     process=$(keeper) || fail "nothing runs in $dir"
     shift 2
     exec nsenter -t "$process" --net -- "$@"
+    ;;
+restart)
+    process=$(keeper) || fail "nothing runs in $dir"
+    pkill -KILL -x -P "$process" libvirtd || fail "there is no libvirtd in $dir"
     ;;
 stop)
     # The end of this process is the end of everything in its namespaces.

@@ -130,8 +130,10 @@ impl Session<'_> {
         const KINDS: u32 = sys::VIR_CONNECT_LIST_NODE_DEVICES_CAP_USB_DEV | sys::VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV;
         let listed = match self.open.connect.list_all_node_devices(KINDS) {
             Ok(listed) => listed,
-            // Hypervisors without a notion of devices have none.
-            Err(error) if error.code().to_raw() == sys::VIR_ERR_NO_SUPPORT => return Ok(Vec::new()),
+            // Hypervisors without a notion of devices, or of their kinds, have none.
+            Err(error) if matches!(error.code().to_raw(), sys::VIR_ERR_NO_SUPPORT | sys::VIR_ERR_INVALID_ARG) => {
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(error.into()),
         };
         let mut devices = Vec::new();

@@ -167,6 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_share_one_connection_which_is_opened_again_when_it_is_lost() {
+        crate::capabilities::hypervisor::libvirt::tests::hold();
         let (link, same) = (Link::to("test:///default"), Link::to("test:///default"));
         assert!(Arc::ptr_eq(&link, &same));
         let pointer = |open: &Open| Ok(std::ptr::from_ref(open).addr());
@@ -203,6 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_calls_than_the_daemon_takes_at_once() {
+        crate::capabilities::hypervisor::libvirt::tests::hold();
         let link = Link::to("test:///default");
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let calls = (0..20).map(|_| {

@@ -35,9 +35,10 @@ impl Session<'_> {
         if remembered && let Some(known) = self.shared.definition(uuid) {
             return Ok(known);
         }
+        let changes = self.shared.changes();
         let definition = Arc::new(Definition::read(&domain.get_xml_desc(0)?)?);
         if self.open.told {
-            self.shared.remember(uuid, Arc::clone(&definition));
+            self.shared.remember(uuid, Arc::clone(&definition), changes);
         }
         Ok(definition)
     }
@@ -90,9 +91,9 @@ impl Session<'_> {
     }
 
     /// Domains that use a volume, whoever made them.
-    pub(super) fn users(&self, pool: &str, real: &str) -> Outcome<Vec<Domain>> {
+    pub(super) fn users(&self, pool: &str, real: &str, remembered: bool) -> Outcome<Vec<Domain>> {
         let uses = |definition: &Definition| definition.disks.iter().any(|disk| disk.pool == pool && disk.volume == real);
-        let users = self.everybodys(false)?.into_iter().filter(|(_, _, definition)| uses(definition));
+        let users = self.everybodys(remembered)?.into_iter().filter(|(_, _, definition)| uses(definition));
         Ok(users.map(|(domain, _, _)| domain).collect())
     }
 
@@ -243,7 +244,7 @@ impl Session<'_> {
                 return Err(invalid(&format!("the bus of a disk is one of {}", BUSES.join(", "))));
             }
             let pool = disk.volume.pool.clone();
-            if !disk.read_only && !self.users(&pool, &found.real)?.is_empty() {
+            if !disk.read_only && !self.users(&pool, &found.real, true)?.is_empty() {
                 return Err(Error::Conflict(format!("volume `{}` is used by another domain", disk.volume.name)).into());
             }
             if disk.owned {

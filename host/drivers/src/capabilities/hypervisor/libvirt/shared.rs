@@ -4,7 +4,7 @@ use super::definition::Definition;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -18,6 +18,8 @@ pub(super) struct Shared {
     /// Definitions as they were read, dropped when an event says that they changed. Only for lists: what changes or deletes
     /// something reads anew.
     definitions: Mutex<HashMap<Uuid, Arc<Definition>>>,
+    /// Grows with each change of any domain.
+    changes: AtomicU64,
     /// Guests that were asked to stop.
     stopping: Mutex<HashMap<Uuid, Instant>>,
     /// The latest measurements of processor time.
@@ -45,17 +47,25 @@ impl Shared {
         self.definitions.lock().get(&uuid).cloned()
     }
 
-    /// Remembers a definition.
-    pub(super) fn remember(&self, uuid: Uuid, definition: Arc<Definition>) {
+    /// How often anything has changed: ask before a definition is read.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Remembers a definition, unless something has changed since before it was read.
+    pub(super) fn remember(&self, uuid: Uuid, definition: Arc<Definition>, changes: u64) {
         let mut definitions = self.definitions.lock();
-        if definitions.len() < DOMAINS {
+        if definitions.len() < DOMAINS && self.changes() == changes {
             definitions.insert(uuid, definition);
         }
     }
 
     /// A domain changed; `stopped` where it went off.
     pub(super) fn changed(&self, uuid: Uuid, stopped: bool) {
-        self.definitions.lock().remove(&uuid);
+        let mut definitions = self.definitions.lock();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        definitions.remove(&uuid);
+        drop(definitions);
         if stopped {
             self.stopping.lock().remove(&uuid);
             self.processors.lock().remove(&uuid);
@@ -148,7 +158,10 @@ impl Shared {
 
     /// Forgets what a new connection may see otherwise: meanwhile no event was told.
     pub(super) fn forget(&self) {
-        self.definitions.lock().clear();
+        let mut definitions = self.definitions.lock();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        definitions.clear();
+        drop(definitions);
         self.stopping.lock().clear();
         self.labels.lock().clear();
     }
@@ -206,6 +219,20 @@ mod tests {
         assert!(shared.exclusively("b").try_lock().is_some());
         shared.exclusively("c");
         assert_eq!(shared.busy.lock().len(), 2, "`b` is gone");
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_remembered() {
+        let (shared, uuid) = (Shared::default(), Uuid::nil());
+        let definition = || Arc::new(Definition::read("<domain/>").unwrap());
+        let before = shared.changes();
+        shared.changed(Uuid::max(), false);
+        shared.remember(uuid, definition(), before);
+        assert_eq!(shared.definition(uuid), None);
+        shared.remember(uuid, definition(), shared.changes());
+        assert_eq!(shared.definition(uuid), Some(definition()));
+        shared.changed(uuid, false);
+        assert_eq!(shared.definition(uuid), None);
     }
 
     #[test]

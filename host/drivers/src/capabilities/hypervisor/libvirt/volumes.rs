@@ -264,7 +264,7 @@ impl Session<'_> {
         if capacity < about.capacity || capacity > LARGEST {
             return Err(invalid(&format!("a volume of {} bytes can become larger, up to 64 TiB", about.capacity)));
         }
-        let users = self.users(&at.pool, &found.real)?;
+        let users = self.users(&at.pool, &found.real, false)?;
         match users.iter().find(|domain| domain.is_active().unwrap_or(false)) {
             // The emulator has the file open, and tells its guest.
             Some(domain) => {
@@ -283,7 +283,7 @@ impl Session<'_> {
         let lock = self.shared.exclusively(&format!("volume {} {token}", at.pool));
         let _held = lock.lock();
         let used = |by: String| Err(Error::Conflict(format!("volume `{}` is used by {by}", at.name)).into());
-        if let Some(domain) = self.users(&at.pool, &found.real)?.first() {
+        if let Some(domain) = self.users(&at.pool, &found.real, false)?.first() {
             return used(format!("domain `{}`", domain.get_name()?));
         }
         let path = About::read(&found.volume)?.path;
