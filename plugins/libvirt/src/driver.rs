@@ -103,7 +103,7 @@ impl Driver for Libvirt {
         let mut domains = self.hypervisor().domains()?;
         domains.sort_by(|a, b| (a.created_at, &a.uuid).cmp(&(b.created_at, &b.uuid)));
         let Page { items, next } = Page::slice(domains, cursor, self.settings.page_size)?;
-        let items = items.into_iter().map(|domain| self.show(domain)).collect::<Result<_>>()?;
+        let items = items.iter().map(|domain| self.show(domain)).collect::<Result<_>>()?;
         Ok(Page { items, next })
     }
 

@@ -20,7 +20,7 @@ impl Libvirt {
             Error::NotFound(_) => Error::not_found("node", &id.chars().take(100).collect::<String>()),
             error => error,
         })?;
-        self.node_of(domain)
+        self.node_of(&domain)
     }
 
     /// The node of a token. Where there is no domain, disks may be left of an order that broke off.
@@ -30,19 +30,19 @@ impl Libvirt {
         }
         let uuid = identity::node(&self.cloud(), token);
         match self.hypervisor().get_domain(&uuid) {
-            Ok(domain) => self.node_of(domain).map(Some),
+            Ok(domain) => self.node_of(&domain).map(Some),
             Err(Error::NotFound(_)) => self.sweep(&uuid).map(|()| None),
             Err(error) => Err(error),
         }
     }
 
     /// The node of a domain; one whose start is outstanding is started: whoever ordered it waits for that.
-    pub(crate) fn node_of(&self, domain: Domain) -> Result<Node> {
+    pub(crate) fn node_of(&self, domain: &Domain) -> Result<Node> {
         if domain.state != DomainState::Other(TO_START.to_owned()) {
             return self.show(domain);
         }
         match self.hypervisor().set_power(&domain.uuid, &Power::Start) {
-            Ok(()) | Err(Error::Conflict(_)) => self.show(self.hypervisor().get_domain(&domain.uuid)?),
+            Ok(()) | Err(Error::Conflict(_)) => self.show(&self.hypervisor().get_domain(&domain.uuid)?),
             Err(error @ (Error::Transient(_) | Error::NotFound(_))) => Err(error),
             Err(error) => {
                 let mut node = self.show(domain)?;
@@ -54,7 +54,7 @@ impl Libvirt {
     }
 
     /// What is known of a domain, and its addresses where it has any.
-    pub(crate) fn show(&self, domain: Domain) -> Result<Node> {
+    pub(crate) fn show(&self, domain: &Domain) -> Result<Node> {
         let label = |wanted: &str| domain.labels.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.clone());
         let mut node = Node::new(&domain.uuid, &domain.name).with_state(state(&domain.state));
         node.token.clone_from(&domain.token);

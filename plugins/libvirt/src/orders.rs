@@ -34,7 +34,7 @@ impl Libvirt {
         identity::check_token(token)?;
         let uuid = identity::node(&self.cloud(), token);
         match self.hypervisor().get_domain(&uuid) {
-            Ok(domain) => return self.node_of(domain),
+            Ok(domain) => return self.node_of(&domain),
             Err(Error::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
@@ -73,7 +73,7 @@ impl Libvirt {
             })
         });
         match result {
-            Ok(domain) => self.node_of(domain),
+            Ok(domain) => self.node_of(&domain),
             // Worth another try: what was made is found then, or swept away when the host asks for the node.
             Err(error @ (Error::Transient(_) | Error::Throttled { .. })) => Err(error),
             Err(error) => {
