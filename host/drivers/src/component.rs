@@ -215,7 +215,9 @@ pub(crate) fn check_imports(package: &Package, cloud: &CloudSettings) -> Result<
             "ostler:driver/hypervisor" if grants.hypervisor.is_none() => {
                 format!("which is not granted: name the connection in clouds.{}.grants.hypervisor", cloud.name)
             }
-            "ostler:driver/hypervisor" => "and this build has no hypervisor support".into(),
+            "ostler:driver/hypervisor" if !capabilities::hypervisor::AVAILABLE => {
+                "and this build has no libvirt: build it with the feature `libvirt`".into()
+            }
             "ostler:driver/state" if !grants.state => withdrawn(cloud, "state"),
             "ostler:driver/cache" if !grants.cache => withdrawn(cloud, "cache"),
             "ostler:driver/config" if !grants.config => withdrawn(cloud, "config"),

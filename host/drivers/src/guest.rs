@@ -2,6 +2,7 @@
 
 use crate::capabilities::cache::Cache;
 use crate::capabilities::http::Hooks;
+use crate::capabilities::hypervisor::{self, Hypervisor};
 use crate::capabilities::log::Output;
 use crate::capabilities::state::CloudState;
 use crate::engine::TICK;
@@ -30,6 +31,7 @@ pub(crate) struct CloudContext {
     pub(crate) cache: Cache,
     pub(crate) state: CloudState,
     pub(crate) http: Option<ostler_egress::Client>,
+    pub(crate) hypervisor: Option<Arc<dyn Hypervisor>>,
     name: Arc<str>,
 }
 
@@ -37,7 +39,8 @@ impl CloudContext {
     pub(crate) fn new(settings: CloudSettings, state: CloudState, http: Option<ostler_egress::Client>) -> Self {
         let redactor = Arc::new(Redactor::new(settings.secrets.values()));
         let name = Arc::from(settings.name.as_str());
-        Self { settings, redactor, cache: Cache::new(), state, http, name }
+        let hypervisor = hypervisor::open(&settings);
+        Self { settings, redactor, cache: Cache::new(), state, http, hypervisor, name }
     }
 }
 

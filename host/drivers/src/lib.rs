@@ -27,5 +27,5 @@ pub use ed25519_dalek::VerifyingKey;
 pub use engine::{Runtime, digest, private_directory, write_atomically};
 pub use error::{Error, ErrorKind, LoadError};
 pub use host::{Host, Prepared, Strictness};
-pub use settings::{CloudSettings, Grants, Instances, Limits, Tls};
+pub use settings::{CloudSettings, Grants, HypervisorSettings, Instances, Limits, Tls, Virtualization};
 pub use watch::{Changed, Watch};

@@ -10,7 +10,8 @@ use std::time::Duration;
 pub struct Grants {
     /// Origins that `wasi:http` may call; empty refuses a driver that imports it.
     pub http: Vec<Origin>,
-    /// The hypervisor connection.
+    /// The hypervisor connection: a libvirt URI such as `qemu:///system`. What may be used of it is in
+    /// [`CloudSettings::hypervisor`].
     pub hypervisor: Option<String>,
     /// Durable key-value storage.
     pub state: bool,
@@ -28,6 +29,48 @@ impl Default for Grants {
     fn default() -> Self {
         Self { http: Vec::new(), hypervisor: None, state: true, cache: true, config: true, secrets: true, log: true }
     }
+}
+
+/// What a cloud may use of the hypervisor that it is granted. What is not named here does not exist for its driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HypervisorSettings {
+    /// Storage pools in which it makes volumes; the first is the default.
+    pub pools: Vec<String>,
+    /// Storage pools whose volumes are images: each of their volumes can be read and cloned, none changed unless this cloud made
+    /// it. Images that somebody puts there by hand need no mark. May overlap with `pools`.
+    pub image_pools: Vec<String>,
+    /// Networks that its domains may join; the first is the default.
+    pub networks: Vec<String>,
+    /// Devices of the hypervisor (by libvirt's names, such as `pci_0000_01_00_0`) that may be passed through to its domains.
+    pub devices: Vec<String>,
+    /// How domains run.
+    pub virtualization: Virtualization,
+}
+
+/// A pool and a network as libvirt's packages set them up, and no devices.
+impl Default for HypervisorSettings {
+    fn default() -> Self {
+        Self {
+            pools: vec!["default".into()],
+            image_pools: Vec::new(),
+            networks: vec!["default".into()],
+            devices: Vec::new(),
+            virtualization: Virtualization::Auto,
+        }
+    }
+}
+
+/// How domains run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Virtualization {
+    /// By the processor's virtualization where it has one, else by emulation. That libvirt offers KVM says little: a kernel may
+    /// offer `/dev/kvm` on a processor without virtualization, and guests then take minutes to boot.
+    #[default]
+    Auto,
+    /// By KVM.
+    Kvm,
+    /// By QEMU's emulation: slow, and works everywhere.
+    Qemu,
 }
 
 /// Bounds of what a cloud's driver may take.
@@ -119,6 +162,8 @@ pub struct CloudSettings {
     pub instances: Instances,
     /// Certificates for `wasi:http`.
     pub tls: Tls,
+    /// What the driver may use of the granted hypervisor.
+    pub hypervisor: HypervisorSettings,
 }
 
 impl CloudSettings {
@@ -133,6 +178,7 @@ impl CloudSettings {
             limits: Limits::default(),
             instances: Instances::default(),
             tls: Tls::default(),
+            hypervisor: HypervisorSettings::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod cache;
 pub(crate) mod config;
 pub(crate) mod http;
+pub(crate) mod hypervisor;
 pub(crate) mod log;
 pub(crate) mod secrets;
 pub(crate) mod state;
@@ -13,7 +14,8 @@ use wasmtime::component::{HasSelf, Linker};
 
 /// Links everything that the host can provide. What a cloud may use of it is decided when a component is loaded.
 ///
-/// `hypervisor` is not linked by this build, and is therefore refused at load.
+/// A build without libvirt links `hypervisor` too, so that a component that imports it is refused for the clouds that have it, and
+/// with the reason.
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     // The interfaces that language runtimes import. Their context is empty: no files, no sockets, no environment.
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
@@ -23,5 +25,6 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     imports::log::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
     imports::cache::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
     imports::state::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
+    imports::hypervisor::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
     Ok(())
 }

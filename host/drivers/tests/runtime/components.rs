@@ -27,6 +27,11 @@ pub fn intruder() -> Vec<u8> {
     built("ostler-test-driver-intruder", "host/drivers/tests/intruder")
 }
 
+/// The driver for hypervisors that libvirt manages.
+pub fn libvirt() -> Vec<u8> {
+    built("ostler-plugin-libvirt", "plugins/libvirt")
+}
+
 /// The component of a package: from `OSTLER_DRIVERS_DIR`, or built by cargo beside the others.
 fn built(package: &str, source: &str) -> Vec<u8> {
     let file = format!("{}.wasm", package.replace('-', "_"));
@@ -55,7 +60,7 @@ fn build() {
         cargo.env_remove(name);
     }
     cargo.current_dir(repository()).args(["build", "--locked", "--profile", "driver", "--target", "wasm32-wasip2"]);
-    for package in ["ostler-plugin-dummy", "ostler-test-driver-probe", "ostler-test-driver-intruder"] {
+    for package in ["ostler-plugin-dummy", "ostler-plugin-libvirt", "ostler-test-driver-probe", "ostler-test-driver-intruder"] {
         cargo.args(["--package", package]);
     }
     let status = cargo.arg("--target-dir").arg(target()).status().expect("cargo can be started");

@@ -153,7 +153,14 @@ async fn an_import_that_is_not_granted() {
 #[tokio::test]
 async fn a_hypervisor_that_nobody_granted() {
     let wasm = hollow(unchanged, "", "import ostler:driver/hypervisor@0.1.0; export ostler:driver/driver@0.1.0;");
-    refused!(refusal(&wasm, plain()).await, LoadError::Import { .. }, "ostler:driver/hypervisor@0.1.0");
+    let error = refusal(&wasm, plain()).await;
+    refused!(error, LoadError::Import { .. }, "ostler:driver/hypervisor@0.1.0", "not granted", "clouds.c.grants.hypervisor");
+    #[cfg(not(feature = "libvirt"))]
+    {
+        let granted = plain().grant(|grants| grants.hypervisor = Some("test:///default".to_owned()));
+        let error = refusal(&wasm, granted).await;
+        refused!(error, LoadError::Import { .. }, "ostler:driver/hypervisor@0.1.0", "this build has no libvirt");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,248 @@
+//! What is remembered of a hypervisor between calls. All of it may be forgotten: it saves questions, and answers none for good.
+
+use super::definition::Definition;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// For so long a guest that was asked to stop counts as stopping.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Domains of which something is remembered.
+const DOMAINS: usize = 10_000;
+
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Definitions as they were read, dropped when an event says that they changed. Only for lists: what changes or deletes
+    /// something reads anew.
+    definitions: Mutex<HashMap<Uuid, Arc<Definition>>>,
+    /// Grows with each change of any domain.
+    changes: AtomicU64,
+    /// Guests that were asked to stop.
+    stopping: Mutex<HashMap<Uuid, Instant>>,
+    /// The latest measurements of processor time.
+    processors: Mutex<HashMap<Uuid, Processor>>,
+    /// Labels of volumes, which do not change while a volume lives.
+    labels: Mutex<HashMap<String, Vec<(String, String)>>>,
+    /// Volumes into which content is being copied.
+    copies: Mutex<std::collections::HashSet<String>>,
+    /// One change at a time of a domain or a volume.
+    busy: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    closed: AtomicBool,
+}
+
+/// Processor time of a domain, and what share of its processors that came to.
+#[derive(Clone, Copy)]
+struct Processor {
+    nanoseconds: u64,
+    at: Instant,
+    percent: Option<f64>,
+}
+
+impl Shared {
+    /// The definition of a domain, if it is known.
+    pub(super) fn definition(&self, uuid: Uuid) -> Option<Arc<Definition>> {
+        self.definitions.lock().get(&uuid).cloned()
+    }
+
+    /// How often anything has changed: ask before a definition is read.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Remembers a definition, unless something has changed since before it was read.
+    pub(super) fn remember(&self, uuid: Uuid, definition: Arc<Definition>, changes: u64) {
+        let mut definitions = self.definitions.lock();
+        if definitions.len() < DOMAINS && self.changes() == changes {
+            definitions.insert(uuid, definition);
+        }
+    }
+
+    /// A domain changed; `stopped` where it went off.
+    pub(super) fn changed(&self, uuid: Uuid, stopped: bool) {
+        let mut definitions = self.definitions.lock();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        definitions.remove(&uuid);
+        drop(definitions);
+        if stopped {
+            self.stopping.lock().remove(&uuid);
+            self.processors.lock().remove(&uuid);
+        }
+    }
+
+    /// A guest was asked to stop.
+    pub(super) fn asked_to_stop(&self, uuid: Uuid) {
+        let mut stopping = self.stopping.lock();
+        stopping.retain(|_, since| since.elapsed() < PATIENCE * 10);
+        stopping.insert(uuid, Instant::now());
+    }
+
+    /// Whether a guest that runs was asked to stop: `Some(true)` while it may still do so, `Some(false)` when it did not.
+    pub(super) fn is_stopping(&self, uuid: Uuid) -> Option<bool> {
+        self.stopping.lock().get(&uuid).map(|since| since.elapsed() < PATIENCE)
+    }
+
+    /// Forgets that a guest was asked to stop.
+    pub(super) fn goes_on(&self, uuid: Uuid) {
+        self.stopping.lock().remove(&uuid);
+    }
+
+    /// Percent of its processors that a domain used since it was last measured; none at first. Measurements within a second show
+    /// the same.
+    pub(super) fn utilization(&self, uuid: Uuid, nanoseconds: u64, vcpus: u32) -> Option<f64> {
+        let now = Instant::now();
+        let mut processors = self.processors.lock();
+        if processors.len() >= DOMAINS {
+            processors.clear();
+        }
+        let Some(last) = processors.get_mut(&uuid) else {
+            processors.insert(uuid, Processor { nanoseconds, at: now, percent: None });
+            return None;
+        };
+        let passed = now.duration_since(last.at);
+        if passed >= Duration::from_secs(1) {
+            last.percent = share(last.nanoseconds, nanoseconds, passed, vcpus);
+            (last.nanoseconds, last.at) = (nanoseconds, now);
+        }
+        last.percent
+    }
+
+    /// The labels of a volume, if they are known.
+    pub(super) fn labels(&self, pool: &str, volume: &str) -> Option<Vec<(String, String)>> {
+        self.labels.lock().get(&place(pool, volume)).cloned()
+    }
+
+    /// Remembers the labels of a volume.
+    pub(super) fn remember_labels(&self, pool: &str, volume: &str, labels: &[(String, String)]) {
+        let mut known = self.labels.lock();
+        if known.len() < DOMAINS {
+            known.insert(place(pool, volume), labels.to_vec());
+        }
+    }
+
+    /// A volume is gone.
+    pub(super) fn forget_labels(&self, pool: &str, volume: &str) {
+        self.labels.lock().remove(&place(pool, volume));
+    }
+
+    /// Content is copied into a volume until the guard is dropped.
+    pub(super) fn begin_copy(&self, pool: &str, volume: &str) -> Copying<'_> {
+        let place = place(pool, volume);
+        self.copies.lock().insert(place.clone());
+        Copying { shared: self, place }
+    }
+
+    /// Whether content is being copied into a volume.
+    pub(super) fn copying(&self, pool: &str, volume: &str) -> bool {
+        self.copies.lock().contains(&place(pool, volume))
+    }
+
+    /// What keeps others from changing this thing meanwhile: hold its lock.
+    pub(super) fn exclusively(&self, what: &str) -> Arc<Mutex<()>> {
+        let mut busy = self.busy.lock();
+        busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(busy.entry(what.to_owned()).or_default())
+    }
+
+    /// The connection has ended.
+    pub(super) fn closed(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection has ended since this was last asked.
+    pub(super) fn take_closed(&self) -> bool {
+        self.closed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Forgets what a new connection may see otherwise: meanwhile no event was told.
+    pub(super) fn forget(&self) {
+        let mut definitions = self.definitions.lock();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        definitions.clear();
+        drop(definitions);
+        self.stopping.lock().clear();
+        self.labels.lock().clear();
+    }
+}
+
+fn place(pool: &str, volume: &str) -> String {
+    format!("{pool}/{volume}")
+}
+
+/// A copy in progress.
+pub(super) struct Copying<'a> {
+    shared: &'a Shared,
+    place: String,
+}
+
+impl Drop for Copying<'_> {
+    fn drop(&mut self) {
+        self.shared.copies.lock().remove(&self.place);
+    }
+}
+
+/// Percent of so many processors. None where time ran backwards: the domain was started anew.
+fn share(before: u64, after: u64, passed: Duration, vcpus: u32) -> Option<f64> {
+    #[allow(clippy::cast_precision_loss, reason = "a share needs no 53 bits")]
+    let used = after.checked_sub(before)? as f64;
+    let available = passed.as_secs_f64() * 1e9 * f64::from(vcpus.max(1));
+    Some((used / available * 100.0).clamp(0.0, 100.0))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_share_is_of_all_processors() {
+        let second = Duration::from_secs(1);
+        assert_eq!(share(0, 500_000_000, second, 1), Some(50.0));
+        assert_eq!(share(0, 500_000_000, second, 2), Some(25.0));
+        assert_eq!(share(5, 5, second, 2), Some(0.0));
+        // Emulation takes processor time of its own.
+        assert_eq!(share(0, 3_000_000_000, second, 1), Some(100.0));
+        assert_eq!(share(5, 4, second, 1), None);
+        let shared = Shared::default();
+        assert_eq!(shared.utilization(Uuid::nil(), 1, 1), None);
+    }
+
+    #[test]
+    fn locks_are_shared_while_somebody_holds_them_and_gone_after() {
+        let shared = Shared::default();
+        let (first, second) = (shared.exclusively("a"), shared.exclusively("a"));
+        assert!(Arc::ptr_eq(&first, &second));
+        let _held = first.lock();
+        assert!(second.try_lock().is_none());
+        assert!(shared.exclusively("b").try_lock().is_some());
+        shared.exclusively("c");
+        assert_eq!(shared.busy.lock().len(), 2, "`b` is gone");
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_remembered() {
+        let (shared, uuid) = (Shared::default(), Uuid::nil());
+        let definition = || Arc::new(Definition::read("<domain/>").unwrap());
+        let before = shared.changes();
+        shared.changed(Uuid::max(), false);
+        shared.remember(uuid, definition(), before);
+        assert_eq!(shared.definition(uuid), None);
+        shared.remember(uuid, definition(), shared.changes());
+        assert_eq!(shared.definition(uuid), Some(definition()));
+        shared.changed(uuid, false);
+        assert_eq!(shared.definition(uuid), None);
+    }
+
+    #[test]
+    fn a_guest_stops_until_it_has_stopped() {
+        let (shared, uuid) = (Shared::default(), Uuid::nil());
+        assert_eq!(shared.is_stopping(uuid), None);
+        shared.asked_to_stop(uuid);
+        shared.changed(uuid, false);
+        assert_eq!(shared.is_stopping(uuid), Some(true));
+        shared.changed(uuid, true);
+        assert_eq!(shared.is_stopping(uuid), None);
+    }
+}
