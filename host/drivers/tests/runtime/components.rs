@@ -28,6 +28,7 @@ pub fn intruder() -> Vec<u8> {
 }
 
 /// The driver for hypervisors that libvirt manages.
+#[cfg_attr(not(feature = "libvirt"), allow(dead_code))]
 pub fn libvirt() -> Vec<u8> {
     built("ostler-plugin-libvirt", "plugins/libvirt")
 }

@@ -13,7 +13,7 @@ use url::Url;
 use super::problem::Place;
 use super::reader::{Section, Text, kind, reason};
 use super::sections::base_url;
-use super::types::{Cloud, Grants, Instances, Limits, OutgoingTls, Placing, Secret, SecretSource};
+use super::types::{Cloud, Grants, Hypervisor, Instances, Limits, OutgoingTls, Placing, Secret, SecretSource, Virtualization};
 
 /// Names that a cloud cannot have, since they are words of the APIs' paths.
 pub const RESERVED_NAMES: &[&str] = &[
@@ -98,6 +98,23 @@ fn cloud(section: &Section<'_, '_>) -> Cloud {
         instances: section.choice("instances", &[("warm", Instances::Warm), ("fresh", Instances::Fresh)]).unwrap_or_default(),
         tls: OutgoingTls { ca: tls.file("ca"), certificate, key },
         deployments: deployments(&section.section("deployments")),
+        hypervisor: hypervisor(&section.section("hypervisor")),
+    }
+}
+
+fn hypervisor(section: &Section<'_, '_>) -> Hypervisor {
+    let defaults = Hypervisor::default();
+    let names = |key, default: Vec<String>| {
+        let names: Vec<String> = section.texts(key).into_iter().map(|text| text.value).collect();
+        if names.is_empty() { default } else { names }
+    };
+    let ways = [("auto", Virtualization::Auto), ("kvm", Virtualization::Kvm), ("qemu", Virtualization::Qemu)];
+    Hypervisor {
+        pools: names("pools", defaults.pools),
+        image_pools: names("image_pools", defaults.image_pools),
+        networks: names("networks", defaults.networks),
+        devices: names("devices", defaults.devices),
+        virtualization: section.choice("virtualization", &ways).unwrap_or_default(),
     }
 }
 

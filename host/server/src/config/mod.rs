@@ -23,9 +23,9 @@ pub use self::clouds::{RESERVED_NAMES, cloud_name};
 pub use self::env::{VARIABLES, Variable, unknown_variables};
 pub use self::problem::{Problem, Problems, Severity};
 pub use self::types::{
-    Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Indigo, Instances, Limits, ListenerChoice,
-    Log, LogFormat, Mode, Oidc, OutgoingTls, Registries, Secret, SecretSource, Server, ServiceType, Services, Store, TrustedKey,
-    Work,
+    Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Hypervisor, Indigo, Instances, Limits,
+    ListenerChoice, Log, LogFormat, Mode, Oidc, OutgoingTls, Registries, Secret, SecretSource, Server, ServiceType, Services,
+    Store, TrustedKey, Virtualization, Work,
 };
 
 /// The largest configuration file, in bytes.

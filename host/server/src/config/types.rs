@@ -197,6 +197,8 @@ pub struct Cloud {
     pub tls: OutgoingTls,
     /// Whether deployments are placed here, and how willingly.
     pub deployments: Placing,
+    /// What the driver may use of the hypervisor that it is granted.
+    pub hypervisor: Hypervisor,
 }
 
 impl Cloud {
@@ -211,8 +213,48 @@ impl Cloud {
             instances: Instances::default(),
             tls: OutgoingTls::default(),
             deployments: Placing::default(),
+            hypervisor: Hypervisor::default(),
         }
     }
+}
+
+/// `[clouds.NAME.hypervisor]`: what is not named here does not exist for the driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hypervisor {
+    /// Storage pools in which volumes are made; the first is the default one. Default `["default"]`.
+    pub pools: Vec<String>,
+    /// Storage pools whose volumes are images, whoever put them there. Default: none.
+    pub image_pools: Vec<String>,
+    /// Networks that domains may join; the first is the default one. Default `["default"]`.
+    pub networks: Vec<String>,
+    /// Devices that may be passed through, by libvirt's names, such as `pci_0000_01_00_0`. Default: none.
+    pub devices: Vec<String>,
+    /// How domains run. Default `auto`: by the processor's virtualization where it has one.
+    pub virtualization: Virtualization,
+}
+
+impl Default for Hypervisor {
+    fn default() -> Self {
+        Self {
+            pools: vec!["default".to_owned()],
+            image_pools: Vec::new(),
+            networks: vec!["default".to_owned()],
+            devices: Vec::new(),
+            virtualization: Virtualization::Auto,
+        }
+    }
+}
+
+/// How domains run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Virtualization {
+    /// By KVM where the processor has virtualization, else by emulation.
+    #[default]
+    Auto,
+    /// By KVM.
+    Kvm,
+    /// By emulation.
+    Qemu,
 }
 
 /// `[clouds.NAME.deployments]`.
