@@ -40,8 +40,9 @@ fn class(answer: &Answer, kind: &str, message: &str) -> Class {
     let retry_after = answer.header("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
     match answer.status {
         401 => Box::new(Error::Unauthorized),
-        // Nova's quota and its policy differ in the text only, and a policy may be about quotas.
-        403 if says("quota") && !says("policy doesn't allow") => Box::new(Error::Quota),
+        // Nova's quota and its policy differ in the text only, and a policy may be about quotas. Not all quotas say that they are one:
+        // "Maximum number of ports exceeded".
+        403 if (says("quota") || says("maximum number of")) && !says("policy doesn't allow") => Box::new(Error::Quota),
         403 => Box::new(Error::Forbidden),
         404 => Box::new(Error::NotFound),
         409 if kind == "OverQuota" => Box::new(Error::Quota),
@@ -156,6 +157,12 @@ mod tests {
                 r#"{"forbidden":{"code":403,"message":"Quota exceeded for cores, ram: Requested 4, but already used 18 of 20 cores"}}"#,
                 "quota",
                 "Quota exceeded for cores, ram: Requested 4, but already used 18 of 20 cores",
+            ),
+            (
+                403,
+                r#"{"forbidden":{"code":403,"message":"Maximum number of ports exceeded"}}"#,
+                "quota",
+                "Maximum number of ports exceeded",
             ),
             (
                 403,
