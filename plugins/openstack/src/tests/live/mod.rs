@@ -23,7 +23,7 @@ use wire::Live;
 type LiveDriver = OpenStack<Live>;
 
 /// After so long something will not happen any more. Nova builds about a server a second on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(600);
 
 fn driver(cloud: &Cloud) -> LiveDriver {
     cloud.driver().unwrap()
