@@ -1,6 +1,7 @@
-"""report.py: what a project holds, as openstacksdk sees it, as JSON on the standard output.
+"""report.py: what a project holds, as openstacksdk sees it.
 
-report.py clean: deletes what stands on the standard input in the form of such a report, and waits until it is gone.
+Answers each line of the standard input with a line of JSON: an empty line with a report, and another, which is a report itself, with an
+empty object, when everything that stands in it is deleted.
 """
 import json
 import os
@@ -83,9 +84,9 @@ def clean(left):
         time.sleep(0.5)
     for one in left["ports"]:
         cloud.network.delete_port(one, ignore_missing=True)
+    return {}
 
 
-if sys.argv[1:] == ["clean"]:
-    clean(json.load(sys.stdin))
-else:
-    json.dump(report(), sys.stdout)
+for line in sys.stdin:
+    left = line.strip()
+    print(json.dumps(clean(json.loads(left)) if left else report()), flush=True)

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use ostler_driver::testing::Cloud;
@@ -67,17 +68,26 @@ impl Stack {
 
     /// What openstacksdk sees.
     pub(super) fn report(&self) -> Value {
-        serde_json::from_slice(&self.tool("report.py", &[], &Value::Null)).unwrap()
+        self.ask("")
     }
 
-    fn tool(&self, name: &str, arguments: &[&str], input: &Value) -> Vec<u8> {
-        let mut command = Command::new(self.of("OSTLER_OPENSTACK_PYTHON"));
-        command.args(["-W", "ignore"]).arg(PathBuf::from(self.of("OSTLER_OPENSTACK_TOOLS")).join(name)).args(arguments);
-        let mut child = command.envs(&self.environment).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{name} {arguments:?}");
-        output.stdout
+    /// One process of it serves all tests, since its start takes longer than a test.
+    fn ask(&self, line: &str) -> Value {
+        static WITNESS: Mutex<Option<(ChildStdin, BufReader<ChildStdout>)>> = Mutex::new(None);
+        let mut witness = WITNESS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (input, output) = witness.get_or_insert_with(|| {
+            let mut command = Command::new(self.of("OSTLER_OPENSTACK_PYTHON"));
+            command.args(["-W", "ignore"]).arg(PathBuf::from(self.of("OSTLER_OPENSTACK_TOOLS")).join("report.py"));
+            let child = command.envs(&self.environment).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            (child.stdin.unwrap(), BufReader::new(child.stdout.unwrap()))
+        });
+        let mut answer = String::new();
+        let asked = writeln!(input, "{line}").and_then(|()| output.read_line(&mut answer));
+        if answer.is_empty() {
+            *witness = None;
+        }
+        asked.unwrap();
+        serde_json::from_str(&answer).expect("openstacksdk has failed")
     }
 
     /// Ends services as a crash would.
@@ -148,7 +158,7 @@ impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.start(&["keystone", "placement", "glance", "neutron", "nova"], None);
-            self.tool("report.py", &["clean"], &Value::Object(self.left()));
+            self.ask(&Value::Object(self.left()).to_string());
         }
     }
 }
