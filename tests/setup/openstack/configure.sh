@@ -69,8 +69,8 @@ filesystem_store_datadir = $dir/staging
 [os_glance_tasks_store]
 filesystem_store_datadir = $dir/tasks
 [import_filtering_opts]
-allowed_ports =
-allowed_hosts = 127.0.0.1
+allowed_ports = []
+allowed_hosts = [127.0.0.1]
 [paste_deploy]
 flavor = keystone
 config_file = $venv/etc/glance/glance-api-paste.ini
