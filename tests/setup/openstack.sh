@@ -9,6 +9,7 @@
 # Needs Python 3.11 or newer (OSTLER_PYTHON names another than python3) and curl. OSTLER_TOKEN_SECONDS is the life of a token, counted
 # when Keystone starts; OSTLER_OPENSTACK_SECONDS is how long a start may take. A start that fails says why and leaves DIR/log.
 set -euo pipefail
+umask 077
 
 here=$(cd "$(dirname "$0")/openstack" && pwd)
 services="keystone placement glance neutron nova"
@@ -153,7 +154,6 @@ await() {
 
 start_all() {
     [ ! -e "$dir" ] || [ -z "$(ls -A "$dir")" ] || fail "$dir is not empty"
-    umask 077
     mkdir -p "$dir"
     dir=$(cd "$dir" && pwd)
     touch "$dir/.ostler-openstack"
@@ -225,14 +225,17 @@ end() {
     kill -s "$2" "$process" 2>/dev/null || true
 }
 
+# A process that is being killed has no command line any more and still its port.
 await_end() {
-    local _
-    for _ in $(seq 1 50); do
-        running "$1" >/dev/null || return 0
+    local process tries=0
+    process=$(cat "$dir/run/$1.pid" 2>/dev/null) || return 0
+    while running "$1" >/dev/null; do
+        tries=$((tries + 1))
+        [ $tries -le 50 ] || end "$1" KILL
         sleep 0.1
     done
-    end "$1" KILL
-    while running "$1" >/dev/null; do sleep 0.1; done
+    until ! [ -e "/proc/$process" ] || [ -s "/proc/$process/cmdline" ] || grep -qs '^State:.Z' "/proc/$process/status"; do sleep 0.1; done
+    rm -f "$dir/run/$1.pid"
 }
 
 # Only what was made here is touched.

@@ -84,6 +84,8 @@ def clean(left):
         time.sleep(0.5)
     for one in left["ports"]:
         cloud.network.delete_port(one, ignore_missing=True)
+    for one in left["networks"]:
+        cloud.network.delete_network(one, ignore_missing=True)
     return {}
 
 

@@ -36,8 +36,7 @@ fn pages_make_the_list_that_openstacksdk_sees() {
     for at in 0..4 {
         api.post(Service::Image, "/images").json_body(&image(at)).send().unwrap();
     }
-    let made: Vec<_> =
-        (0..5).map(|at| driver(&cloud).create_node(&format!("live-7-{at}"), spec.clone()).unwrap().id).collect();
+    let made: Vec<_> = (0..5).map(|at| driver(&cloud).create_node(&format!("live-7-{at}"), spec.clone()).unwrap().id).collect();
     for id in &made {
         wait(&cloud, id, &NodeState::Running);
     }
@@ -108,8 +107,14 @@ fn a_kept_list_hears_of_every_change() {
     let other = stack.admins_cloud().config("networks", r#"["private"]"#);
     let second = driver(&other).create_node("live-8-1", NodeSpec { name: "other".into(), ..order(&other, "x") }).unwrap();
     wait(&other, &second.id, &NodeState::Running);
-    api.call("PUT", Service::Compute, format!("/servers/{}", node.id)).json_body(&json!({"server": {"name": "renamed"}})).send().unwrap();
-    api.post(Service::Compute, format!("/servers/{}/metadata", node.id)).json_body(&json!({"metadata": {"a": "b"}})).send().unwrap();
+    api.call("PUT", Service::Compute, format!("/servers/{}", node.id))
+        .json_body(&json!({"server": {"name": "renamed"}}))
+        .send()
+        .unwrap();
+    api.post(Service::Compute, format!("/servers/{}/metadata", node.id))
+        .json_body(&json!({"metadata": {"a": "b"}}))
+        .send()
+        .unwrap();
     let listed = mine();
     assert_eq!(listed.len(), 2);
     for node in &listed {

@@ -88,7 +88,7 @@ fn an_address_that_cannot_be_had_any_more_is_the_end_of_a_node() {
 
     let rest = stack.cloud().config("floating_network", "public");
     let full = stack.cloud().config("floating_network", "small");
-    let spec = |cloud| NodeSpec { public_address: true, ..order(cloud, "live-11") };
+    let spec = |cloud| NodeSpec { public_address: true, networks: vec!["private".into()], ..order(cloud, "live-11") };
     // Of a name that two networks have, or none, no address is ordered.
     assert_eq!(driver(&stack.cloud()).create_node("live-11", spec(&rest)).unwrap_err().class(), "invalid");
     let none = stack.cloud().config("floating_network", "none-such");

@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::http::Api;
 
 /// What must be the same before and after a test.
-const HELD: [&str; 6] = ["servers", "ports", "floating_ips", "keypairs", "images", "volumes"];
+const HELD: [&str; 7] = ["servers", "ports", "floating_ips", "networks", "keypairs", "images", "volumes"];
 
 pub(super) struct Stack {
     environment: BTreeMap<String, String>,

@@ -225,7 +225,10 @@ pub(super) fn origin(content: &'static [u8]) -> String {
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
             let _ = read_request(&mut client).and_then(|_| {
-                let head = format!("HTTP/1.0 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n", content.len());
+                let head = format!(
+                    "HTTP/1.0 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
+                    content.len()
+                );
                 client.write_all(head.as_bytes())?;
                 client.write_all(content)
             });
