@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use ostler_driver::testing::Cloud;
-use ostler_driver::{Action, Driver, Error, Force, NodeSpec, NodeState, Result};
+use ostler_driver::{Action, Driver, Error, Force, Node, NodeSpec, NodeState, Result};
 
 use super::stack::Stack;
 use super::{DEADLINE, LiveDriver, destroy, driver, gone, nap, order, wait, wait_for};
@@ -21,6 +21,12 @@ fn persist<T>(cloud: &Cloud, what: &str, work: impl Fn(&LiveDriver) -> Result<T>
     }
 }
 
+/// The last step of a build, which the fakes make as long as they are told.
+fn is_spawning(node: &Node) -> bool {
+    assert_eq!(node.state, NodeState::Pending, "the build is over");
+    node.state_detail.as_deref() == Some("spawning")
+}
+
 fn assert_class<T>(result: Result<T>, class: &str, what: &str) {
     match result {
         Ok(_) => panic!("{what}: success instead of {class}"),
@@ -34,10 +40,10 @@ fn nova_dies_in_a_build_and_comes_back() {
     let cloud = stack.cloud();
     let up = driver(&cloud).create_node("fault-0", NodeSpec { public_address: true, ..order(&cloud, "fault") }).unwrap();
     let up = wait(&cloud, &up.id, &NodeState::Running);
-    let metadata = vec![("fake_spawn_seconds".to_owned(), "20".to_owned())];
+    let metadata = vec![("fake_spawn_seconds".to_owned(), "60".to_owned())];
     let spec = NodeSpec { metadata, public_address: true, ..order(&cloud, "fault") };
     let building = driver(&cloud).create_node("fault-1", spec.clone()).unwrap();
-    wait_for(&cloud, &building.id, "spawning", |node| node.state == NodeState::Pending && !node.addresses.is_empty());
+    wait_for(&cloud, &building.id, "spawning", is_spawning);
     stack.kill(&["nova"]);
     assert_class(driver(&cloud).get_node(&up.id), "transient", "get");
     assert_class(driver(&cloud).list_nodes(None), "transient", "list");
@@ -98,9 +104,9 @@ fn neutron_is_away_for_a_while() {
     let without = driver(&cloud).create_node("fault-5", plain.clone()).unwrap();
     wait(&cloud, &without.id, &NodeState::Running);
     // This one is up when Neutron is not.
-    let metadata = vec![("fake_spawn_seconds".to_owned(), "3".to_owned())];
+    let metadata = vec![("fake_spawn_seconds".to_owned(), "15".to_owned())];
     let waiting = driver(&cloud).create_node("fault-6", NodeSpec { metadata, ..spec.clone() }).unwrap();
-    wait_for(&cloud, &waiting.id, "spawning", |node| node.state == NodeState::Pending && !node.addresses.is_empty());
+    wait_for(&cloud, &waiting.id, "spawning", is_spawning);
     stack.kill(&["neutron"]);
     assert_class(driver(&cloud).create_node("fault-7", spec.clone()), "transient", "create by the network's name");
     assert_class(driver(&cloud).create_node("fault-8", plain.clone()), "transient", "create, and Nova asks");

@@ -96,7 +96,8 @@ fn an_address_that_cannot_be_had_any_more_is_the_end_of_a_node() {
 
     let first = driver(&rest).create_node("live-11-0", spec(&rest)).unwrap();
     let second = driver(&full).create_node("live-11-1", spec(&full)).unwrap();
-    let quota = stack.quota(Service::Network, &json!({"floatingip": 0}));
+    // The taken one counts.
+    let quota = stack.quota(Service::Network, &json!({"floatingip": 1}));
     let failed = wait(&rest, &first.id, &NodeState::Failed);
     assert!(failed.state_detail.as_deref().unwrap().contains("uota exceeded"), "{failed:?}");
     drop(quota);
