@@ -33,6 +33,7 @@ fn assert_same(node: &Node, seen: &Value) {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a measurement")]
 fn a_node_lives_with_a_public_address() {
     let Some(stack) = Stack::open() else { return };
     let cloud = stack.cloud();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -73,17 +73,19 @@ impl Stack {
 
     /// One process of it serves all tests, since its start takes longer than a test.
     fn ask(&self, line: &str) -> Value {
-        static WITNESS: Mutex<Option<(ChildStdin, BufReader<ChildStdout>)>> = Mutex::new(None);
+        static WITNESS: Mutex<Option<(Child, ChildStdin, BufReader<ChildStdout>)>> = Mutex::new(None);
         let mut witness = WITNESS.lock().unwrap_or_else(PoisonError::into_inner);
-        let (input, output) = witness.get_or_insert_with(|| {
+        let (child, input, output) = witness.get_or_insert_with(|| {
             let mut command = Command::new(self.of("OSTLER_OPENSTACK_PYTHON"));
             command.args(["-W", "ignore"]).arg(PathBuf::from(self.of("OSTLER_OPENSTACK_TOOLS")).join("report.py"));
-            let child = command.envs(&self.environment).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-            (child.stdin.unwrap(), BufReader::new(child.stdout.unwrap()))
+            let mut child = command.envs(&self.environment).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            (child, input, BufReader::new(output))
         });
         let mut answer = String::new();
         let asked = writeln!(input, "{line}").and_then(|()| output.read_line(&mut answer));
         if answer.is_empty() {
+            child.wait().unwrap();
             *witness = None;
         }
         asked.unwrap();
