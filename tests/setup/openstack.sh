@@ -2,246 +2,181 @@
 # A real OpenStack for the tests: Keystone, Glance, Placement, Nova and Neutron from PyPI on free ports of 127.0.0.1, with SQLite and an
 # in-memory message bus, as processes of whoever calls. Nothing outside DIR and the cache of packages is touched, nothing needs root, and
 # Nova's servers are fakes. About a minute and a half, the first time half a minute more; 1 GB of memory.
-#   openstack.sh start DIR    prints how to reach it, as shell variables (also in DIR/env)
-#   openstack.sh stop DIR
-# Needs Python 3.11 or newer (OSTLER_PYTHON names another than python3). OSTLER_TOKEN_SECONDS is the life of a token.
+#   openstack.sh start DIR            prints how to reach it, as shell variables (also in DIR/env)
+#   openstack.sh start DIR SERVICE…   starts services again, with their old ports and data
+#   openstack.sh kill DIR SERVICE…    ends services as a crash would
+#   openstack.sh stop DIR             ends everything and removes DIR; what does not run, or is not there, is no error
+# Needs Python 3.11 or newer (OSTLER_PYTHON names another than python3) and curl. OSTLER_TOKEN_SECONDS is the life of a token, counted
+# when Keystone starts; OSTLER_OPENSTACK_SECONDS is how long a start may take. A start that fails says why and leaves DIR/log.
 set -euo pipefail
-
-fail() { echo "openstack.sh: $*" >&2; exit 1; }
+umask 077
 
 here=$(cd "$(dirname "$0")/openstack" && pwd)
-action=${1:-} dir=${2:-}
 services="keystone placement glance neutron nova"
+limit=${OSTLER_OPENSTACK_SECONDS:-1800}
+
+fail() { echo "openstack.sh: $*" >&2; exit 1; }
+say() { echo "[${SECONDS}s] $*" >&2; }
+
+# Seconds until the end of the time for the start; fails when it is over. Argument: what is being waited for.
+left() {
+    [ "$SECONDS" -lt "$limit" ] || fail "$1: not done after $limit seconds (OSTLER_OPENSTACK_SECONDS)"
+    echo $((limit - SECONDS))
+}
+
+# What a log ends with.
+show() { for log in "$@"; do [ ! -s "$log" ] || { echo "--- $log"; tail -n 20 "$log"; } >&2; done; }
+
+# Whether a process has this in its command line. Arguments: process, text.
+runs() { { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF -- "$2"; }
 
 # The process of a service, if it is the one that was started here.
 running() {
     local process
     process=$(cat "$dir/run/$1.pid" 2>/dev/null) || return 1
-    { tr '\0' ' ' <"/proc/$process/cmdline"; } 2>/dev/null | grep -qF "serve.py $1 " && echo "$process"
+    runs "$process" "serve.py $1 $dir " && echo "$process"
 }
 
 # The packages, installed once for all runs.
 packages() {
-    local python=${OSTLER_PYTHON:-python3} stamp
+    local python=${OSTLER_PYTHON:-python3} stamp seconds
+    command -v curl >/dev/null || fail "curl is missing"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "Python 3.11 or newer is needed"
     stamp=$(sha256sum "$here/requirements.txt" | cut -c1-16)
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/ostler-tests
     venv=$cache/openstack-$stamp
     mkdir -p "$cache"
     exec 9>"$venv.lock"
-    flock 9
+    seconds=$(left "packages")
+    flock -w "$seconds" 9 || fail "packages: another run has been installing them for $seconds seconds ($venv.lock)"
     if [ ! -f "$venv/complete" ]; then
-        echo "installing OpenStack's packages" >&2
+        say "installing OpenStack's packages"
         rm -rf "$venv"
         "$python" -m venv "$venv" >&2 || fail "no virtual environment can be made"
+        seconds=$(left "packages")
         # All versions are pinned, so there is nothing to resolve.
-        "$venv/bin/pip" install -q --no-deps --no-compile --disable-pip-version-check -r "$here/requirements.txt" >&2 ||
+        timeout "$seconds" "$venv/bin/pip" install -q --no-deps --no-compile --disable-pip-version-check --no-input --retries 5 \
+            --progress-bar off -r "$here/requirements.txt" >"$dir/log/pip.log" 2>&1 9>&- || {
+            local code=$?
+            show "$dir/log/pip.log"
+            [ $code != 124 ] || fail "packages: not installed after $limit seconds (OSTLER_OPENSTACK_SECONDS)"
             fail "the packages cannot be installed"
+        }
         touch "$venv/complete"
+        say "packages are installed"
     fi
     exec 9>&-
 }
 
-# Who a service is for the others.
-credentials() {
-    cat <<EOF
-auth_type = password
-auth_url = $keystone_url
-username = svc
-password = $SERVICE_PASSWORD
-user_domain_id = default
-project_domain_id = default
-project_name = service
-region_name = RegionOne
+# Ports that nothing listens on, below the range from which the system takes those of connections: else one might be taken while a service
+# is down.
+free_ports() {
+    "$venv/bin/python" - "$@" <<'EOF'
+import random
+import socket
+import sys
+
+found = []
+for port in random.sample(range(20000, 32000), 500):
+    one = socket.socket()
+    try:
+        one.bind(("127.0.0.1", port))
+    except OSError:
+        continue
+    found.append((port, one))
+    if len(found) == int(sys.argv[1]):
+        print(*(port for port, _ in found))
+        sys.exit()
+sys.exit("no free ports")
 EOF
 }
 
-connection() { printf 'connection = sqlite:///%s/db/%s.db?timeout=60\nsqlite_synchronous = false\n' "$dir" "$1"; }
-
-# What all have: log, bus, database, and how to check tokens. Arguments: name, section of the database.
-common() {
-    cat <<EOF
-[DEFAULT]
-log_file = $dir/log/$1.log
-use_stderr = false
-transport_url = fake://
-$(cat)
-[${2:-database}]
-$(connection "${3:-$1}")
-[keystone_authtoken]
-www_authenticate_uri = $keystone_url
-service_token_roles_required = true
-$(credentials)
-[oslo_concurrency]
-lock_path = $dir/run
-EOF
-}
-
-configure() {
-    local etc=$dir/etc
-    mkdir -p "$etc"/{keystone,glance,placement,nova,neutron}
-    common keystone <<<"" >"$etc/keystone/keystone.conf"
-    cat >>"$etc/keystone/keystone.conf" <<EOF
-[token]
-expiration = ${OSTLER_TOKEN_SECONDS:-3600}
-[fernet_tokens]
-key_repository = $etc/keystone/fernet-keys
-[fernet_receipts]
-key_repository = $etc/keystone/fernet-keys
-[credential]
-key_repository = $etc/keystone/credential-keys
-[cache]
-enabled = true
-backend = dogpile.cache.memory
-[identity]
-password_hash_rounds = 4
-EOF
-    common glance >"$etc/glance/glance-api.conf" <<EOF
-enabled_backends = file:file
-node_staging_uri = file://$dir/staging
-EOF
-    # Images come from ports of this machine.
-    cat >>"$etc/glance/glance-api.conf" <<EOF
-[glance_store]
-default_backend = file
-[file]
-filesystem_store_datadir = $dir/images
-[os_glance_staging_store]
-filesystem_store_datadir = $dir/staging
-[os_glance_tasks_store]
-filesystem_store_datadir = $dir/tasks
-[import_filtering_opts]
-allowed_ports =
-[paste_deploy]
-flavor = keystone
-config_file = $venv/etc/glance/glance-api-paste.ini
-EOF
-    common placement placement_database <<<"" >"$etc/placement/placement.conf"
-    printf '[api]\nauth_strategy = keystone\n' >>"$etc/placement/placement.conf"
-    common nova database nova_cell1 >"$etc/nova/nova.conf" <<EOF
-host = fakehost1
-my_ip = 127.0.0.1
-state_path = $dir/nova
-instances_path = $dir/nova/instances
-compute_driver = fake.FakeDriverWithoutFakeNodes
-enabled_apis = osapi_compute
-allow_resize_to_same_host = true
-EOF
-    cat >>"$etc/nova/nova.conf" <<EOF
-[api]
-auth_strategy = keystone
-[api_database]
-$(connection nova_api)
-[service_user]
-send_service_user_token = true
-$(credentials)
-[placement]
-$(credentials)
-[neutron]
-$(credentials)
-[glance]
-api_servers = http://127.0.0.1:$glance
-[scheduler]
-workers = 1
-[conductor]
-workers = 1
-[vnc]
-enabled = false
-[cache]
-enabled = true
-backend = dogpile.cache.memory
-EOF
-    cp "$venv/etc/nova/api-paste.ini" "$etc/nova/"
-    common neutron >"$etc/neutron/neutron.conf" <<EOF
-state_path = $dir/neutron
-core_plugin = ml2
-service_plugins = router
-auth_strategy = keystone
-api_paste_config = $venv/etc/neutron/api-paste.ini
-enable_traditional_dhcp = false
-rpc_workers = 0
-EOF
-    cat >>"$etc/neutron/neutron.conf" <<EOF
-[nova]
-$(credentials)
-[ml2]
-type_drivers = flat,vxlan
-tenant_network_types = vxlan
-mechanism_drivers = ostler
-extension_drivers = port_security
-[ml2_type_flat]
-flat_networks = *
-[ml2_type_vxlan]
-vni_ranges = 1:10000
-EOF
-    # Neutron finds drivers by the entry points of what is installed.
-    mkdir -p "$dir/lib/ostler_ml2-1.0.dist-info"
-    cp "$here/ostler_ml2.py" "$dir/lib/"
-    printf 'Metadata-Version: 2.1\nName: ostler-ml2\nVersion: 1.0\n' >"$dir/lib/ostler_ml2-1.0.dist-info/METADATA"
-    printf '[neutron.ml2.mechanism_drivers]\nostler = ostler_ml2:MechanismDriver\n' >"$dir/lib/ostler_ml2-1.0.dist-info/entry_points.txt"
-}
-
-python() { PYTHONPATH=$dir/lib "$venv/bin/python" -W ignore "$@"; }
-
-schema() {
-    local service
-    for service in "$@"; do
-        python "$here/schema.py" "$service" "$dir" >>"$dir/log/schema-$1.log" 2>&1 || { tail -n 20 "$dir/log/schema-$1.log" >&2; return 1; }
-    done
-}
-
-# Arguments: service, port.
-launch() {
-    PYTHONPATH=$dir/lib setsid "$venv/bin/python" -W ignore "$here/serve.py" "$1" "$2" >"$dir/log/$1.out" 2>&1 </dev/null &
-    echo $! >"$dir/run/$1.pid"
-}
-
-await() {
-    local _
-    for _ in $(seq 1 900); do
-        curl -s -o /dev/null -m 5 --noproxy '*' "http://127.0.0.1:$2/" && return 0
-        running "$1" >/dev/null || { tail -n 20 "$dir/log/$1.out" "$dir/log/$1.log" >&2; fail "$1 has ended"; }
-        sleep 0.2
-    done
-    fail "$1 does not answer; see $dir/log/$1.log"
-}
-
-start() {
-    [ ! -e "$dir" ] || [ -z "$(ls -A "$dir")" ] || fail "$dir is not empty"
-    umask 077
-    mkdir -p "$dir"
-    dir=$(cd "$dir" && pwd)
-    mkdir -p "$dir"/{db,log,run,images,staging,tasks,nova/instances,neutron,lib}
-    packages
-    # Everything from here on is on this machine.
+# Everything that processes are told by their environment.
+surroundings() {
     unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY
     export no_proxy='*'
     export ADMIN_PASSWORD=adminpw SERVICE_PASSWORD=svcpw DEMO_PASSWORD=demopw CREDENTIAL_SECRET=demo-secret
-    local ports
-    ports=$("$venv/bin/python" -c '
-import socket
-taken = [socket.socket() for _ in range(5)]
-for one in taken:
-    one.bind(("127.0.0.1", 0))
-print(*(one.getsockname()[1] for one in taken))')
-    read -r keystone placement glance neutron nova <<<"$ports"
+    read -r keystone placement glance neutron nova <"$dir/ports"
     keystone_url=http://127.0.0.1:$keystone/v3
     export KEYSTONE_URL=$keystone_url OS_NOVA_DISABLE_EVENTLET_PATCHING=1 OS_KEYSTONE_CONFIG_DIR=$dir/etc/keystone \
         OS_GLANCE_CONFIG_DIR=$dir/etc/glance OS_PLACEMENT_CONFIG_DIR=$dir/etc/placement OS_NOVA_CONFIG_DIR=$dir/etc/nova \
-        OS_NEUTRON_CONFIG_DIR=$dir/etc/neutron OS_NEUTRON_CONFIG_FILES=neutron.conf
-    configure
-    schema keystone placement glance & local first=$!
-    schema neutron nova & local second=$!
-    wait $first || { wait $second || true; fail "a schema cannot be made"; }
-    wait $second || fail "a schema cannot be made"
-    trap '[ $? = 0 ] || stop_services' EXIT
-    launch keystone "$keystone"
-    await keystone "$keystone"
-    python "$here/bootstrap.py" identity "$dir" "$keystone" "$glance" "$nova" "$placement" "$neutron" >&2
+        OS_NEUTRON_CONFIG_DIR=$dir/etc/neutron OS_NEUTRON_CONFIG_FILES=neutron.conf PYTHONPATH=$dir/lib
+}
+
+. "$here/configure.sh"
+
+# Runs Python until the time is over; its process is noted, so that a failed start can end it. Arguments: a name, script, its arguments.
+run_python() {
+    local name=$1 seconds code=0
+    shift
+    seconds=$(left "$name")
+    timeout "$seconds" "$venv/bin/python" -W ignore "$@" >"$dir/log/$name.log" 2>&1 </dev/null &
+    echo $! >"$dir/run/$name.job"
+    wait $! || code=$?
+    rm -f "$dir/run/$name.job"
+    [ $code = 0 ] && return
+    show "$dir/log/$name.log"
+    [ $code != 124 ] || fail "$name: not done after $limit seconds (OSTLER_OPENSTACK_SECONDS)"
+    fail "$name has failed ($code)"
+}
+
+schemas() {
     local service
-    for service in placement glance neutron nova; do launch "$service" "${!service}"; done
-    for service in placement glance neutron nova; do await "$service" "${!service}"; done
-    python "$here/bootstrap.py" data "$dir" "$keystone" "$glance" "$nova" "$placement" "$neutron" >&2
+    for service in "$@"; do run_python "schema-$service" "$here/schema.py" "$service" "$dir"; done
+}
+
+bootstrap() { run_python "bootstrap-$1" "$here/bootstrap.py" "$1" "$dir" "$keystone" "$glance" "$nova" "$placement" "$neutron"; }
+
+# Starts services that do not run.
+launch() {
+    local service
+    for service in "$@"; do
+        running "$service" >/dev/null && continue
+        if (exec 3<>"/dev/tcp/127.0.0.1/${!service}") 2>/dev/null; then fail "port ${!service} of $service is taken"; fi
+        setsid "$venv/bin/python" -W ignore "$here/serve.py" "$service" "$dir" "${!service}" >"$dir/log/$service.out" 2>&1 </dev/null &
+        echo $! >"$dir/run/$service.pid"
+    done
+}
+
+await() {
+    local service process
+    for service in "$@"; do
+        # Any answer will do, but from the process that was started here: it is gone if the port was taken.
+        until curl -s -o /dev/null -m 5 --noproxy '*' "http://127.0.0.1:${!service}/" && running "$service" >/dev/null; do
+            process=$(cat "$dir/run/$service.pid")
+            # Before it is what it will be, it is this shell.
+            [ -d "/proc/$process" ] || { show "$dir/log/$service.out" "$dir/log/$service.log"; fail "$service has ended"; }
+            [ "$SECONDS" -lt "$limit" ] || { show "$dir/log/$service.out" "$dir/log/$service.log"; left "$service"; }
+            sleep 0.2
+        done
+    done
+}
+
+start_all() {
+    [ ! -e "$dir" ] || [ -z "$(ls -A "$dir")" ] || fail "$dir is not empty"
+    mkdir -p "$dir"
+    dir=$(cd "$dir" && pwd)
+    touch "$dir/.ostler-openstack"
+    mkdir -p "$dir"/{db,log,run,images,staging,tasks,nova/instances,neutron,lib}
+    trap '[ $? = 0 ] || { stop_services; echo "openstack.sh: the logs are in $dir/log" >&2; }' EXIT
+    trap 'exit 130' INT TERM
+    packages
+    free_ports 5 >"$dir/ports"
+    # Everything from here on is on this machine.
+    surroundings
+    configure
+    schemas keystone placement glance & local first=$!
+    schemas neutron nova & local second=$!
+    wait $first || fail "no schemas"
+    launch keystone
+    wait $second || fail "no schemas"
+    await keystone
+    say "schemas are made"
+    bootstrap identity
+    launch placement glance neutron nova
+    await placement glance neutron nova
+    say "all services answer"
+    bootstrap data
     cat >"$dir/env" <<EOF
 OS_AUTH_URL=$keystone_url
 OS_REGION_NAME=RegionOne
@@ -253,33 +188,85 @@ OS_PROJECT_DOMAIN_ID=default
 OS_APPLICATION_CREDENTIAL_ID=$(cat "$dir/credential")
 OS_APPLICATION_CREDENTIAL_SECRET=$CREDENTIAL_SECRET
 OSTLER_OPENSTACK_ADMIN_PASSWORD=$ADMIN_PASSWORD
+OSTLER_OPENSTACK_DIR=$dir
+OSTLER_OPENSTACK_PYTHON=$venv/bin/python
+OSTLER_OPENSTACK_TOOLS=$here
 EOF
+    say "ready"
     cat "$dir/env"
 }
 
-stop_services() {
-    local service process
-    for service in $services; do
-        process=$(running "$service") || continue
-        kill "$process" 2>/dev/null || true
-        for _ in $(seq 1 50); do
-            running "$service" >/dev/null || break
-            sleep 0.1
-        done
-        process=$(running "$service") && kill -9 "$process" || true
-    done
+# Services of a cloud that is there.
+start_again() {
+    mine
+    venv=$(sed -n 's|^OSTLER_OPENSTACK_PYTHON=\(.*\)/bin/python$|\1|p' "$dir/env")
+    surroundings
+    if [ -n "${OSTLER_TOKEN_SECONDS:-}" ]; then
+        sed -i "s/^expiration = .*/expiration = $OSTLER_TOKEN_SECONDS/" "$dir/etc/keystone/keystone.conf"
+    fi
+    launch "$@"
+    await "$@"
 }
 
-[ -n "$dir" ] || action=
-case "$action" in
-start) start ;;
-stop)
-    [ -d "$dir" ] || exit 0
+# Ends what a start may have left running.
+stop_services() {
+    local job service
+    for job in "$dir"/run/*.job; do
+        if [ -f "$job" ] && runs "$(cat "$job")" "$dir "; then kill "$(cat "$job")" 2>/dev/null || true; fi
+        rm -f "$job"
+    done
+    for service in $services; do end "$service" TERM; done
+    for service in $services; do await_end "$service"; done
+}
+
+end() {
+    local process
+    process=$(running "$1") || return 0
+    kill -s "$2" "$process" 2>/dev/null || true
+}
+
+# A process that is being killed has no command line any more and still its port.
+await_end() {
+    local process tries=0
+    process=$(cat "$dir/run/$1.pid" 2>/dev/null) || return 0
+    while running "$1" >/dev/null; do
+        tries=$((tries + 1))
+        [ $tries -le 50 ] || end "$1" KILL
+        sleep 0.1
+    done
+    until ! [ -e "/proc/$process" ] || [ -s "/proc/$process/cmdline" ] || grep -qs '^State:.Z' "/proc/$process/status"; do sleep 0.1; done
+    rm -f "$dir/run/$1.pid"
+}
+
+# Only what was made here is touched.
+mine() {
     dir=$(cd "$dir" && pwd)
-    # Only what was made here is removed.
-    [ -d "$dir/run" ] && [ -d "$dir/etc" ] || fail "$dir was not made by start"
+    [ -f "$dir/.ostler-openstack" ] || fail "$dir was not made by start"
+}
+
+action=${1:-} dir=${2:-}
+[ -n "$dir" ] || action=
+shift $(($# < 2 ? $# : 2))
+for service in "$@"; do
+    case " $services " in *" $service "*) ;; *) fail "no service $service; there are $services" ;; esac
+done
+case "$action:$#" in
+start:0) start_all ;;
+start:*)
+    [ -f "$dir/env" ] || fail "no cloud was started in $dir"
+    start_again "$@"
+    ;;
+kill:[1-9]*)
+    mine
+    for service in "$@"; do end "$service" KILL; done
+    for service in "$@"; do await_end "$service"; done
+    ;;
+stop:0)
+    [ -d "$dir" ] || exit 0
+    [ -n "$(ls -A "$dir")" ] || { rmdir "$dir"; exit 0; }
+    mine
     stop_services
     rm -rf "$dir"
     ;;
-*) fail "usage: openstack.sh start|stop DIR" ;;
+*) fail "usage: openstack.sh start DIR [SERVICE…] | kill DIR SERVICE… | stop DIR" ;;
 esac

@@ -11,6 +11,9 @@ use crate::http::Answer;
 /// Characters of a provider's message that are passed on.
 const EXCERPT: usize = 500;
 
+/// Neutron's types where a network has no address left.
+const EXHAUSTED: [&str; 3] = ["IpAddressGenerationFailure", "NoMoreNetworksAvailable", "ExternalIpAddressExhausted"];
+
 /// What a refusal says.
 struct Refusal {
     /// Nova's fault name or Neutron's type, where there is one.
@@ -40,14 +43,14 @@ fn class(answer: &Answer, kind: &str, message: &str) -> Class {
     let retry_after = answer.header("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
     match answer.status {
         401 => Box::new(Error::Unauthorized),
-        // Nova's quota and its policy differ in the text only, and a policy may be about quotas.
-        403 if says("quota") && !says("policy doesn't allow") => Box::new(Error::Quota),
+        // Nova's quota and its policy differ in the text only, and a policy may be about quotas. Not all quotas say that they are one:
+        // "Maximum number of ports exceeded".
+        403 if (says("quota") || says("maximum number of")) && !says("policy doesn't allow") => Box::new(Error::Quota),
         403 => Box::new(Error::Forbidden),
         404 => Box::new(Error::NotFound),
         409 if kind == "OverQuota" => Box::new(Error::Quota),
-        409 if ["IpAddressGenerationFailure", "NoMoreNetworksAvailable"].contains(&kind) || says("no more ip addresses") => {
-            Box::new(Error::Capacity)
-        }
+        // 409 where the network is a project's, 400 where it is external.
+        400 | 409 if EXHAUSTED.contains(&kind) || says("no more ip addresses") => Box::new(Error::Capacity),
         // No state of an object stands in the way, but the order is not precise enough.
         409 if says("multiple possible networks") => Box::new(Error::Invalid),
         409 => Box::new(Error::Conflict),
@@ -159,6 +162,12 @@ mod tests {
             ),
             (
                 403,
+                r#"{"forbidden":{"code":403,"message":"Maximum number of ports exceeded"}}"#,
+                "quota",
+                "Maximum number of ports exceeded",
+            ),
+            (
+                403,
                 r#"{"forbidden":{"code":403,"message":"Policy doesn't allow os_compute_api:os-server-diagnostics to be performed."}}"#,
                 "forbidden",
                 "Policy doesn't allow os_compute_api:os-server-diagnostics to be performed.",
@@ -180,6 +189,12 @@ mod tests {
                 r#"{"NeutronError":{"type":"IpAddressGenerationFailure","message":"No more IP addresses available on network n.","detail":""}}"#,
                 "capacity",
                 "No more IP addresses available on network n.",
+            ),
+            (
+                400,
+                r#"{"NeutronError":{"type":"ExternalIpAddressExhausted","message":"Unable to find any IP address on external network n.","detail":""}}"#,
+                "capacity",
+                "Unable to find any IP address on external network n.",
             ),
             (409, r#"{"NeutronError":{"type":"PortInUse","message":"Used.","detail":""}}"#, "conflict", "Used."),
             (

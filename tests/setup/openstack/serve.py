@@ -1,4 +1,4 @@
-"""serve.py SERVICE PORT: a service of OpenStack on 127.0.0.1, in this process.
+"""serve.py SERVICE ROOT PORT: a service of OpenStack on 127.0.0.1, in this process.
 
 `nova` is its API, conductor, scheduler and compute at once: they talk by an in-memory message bus. Its servers are Nova's own fakes, so that
 they cost nothing; the metadata `fake_spawn_seconds` and `fake_spawn_error` of a server make its build slow, or fail.
@@ -54,7 +54,7 @@ def start_nova():
     from nova.scheduler import rpcapi as scheduler
     from nova.virt import fake
 
-    spawn = fake.FakeDriver.spawn
+    spawn, init_host = fake.FakeDriver.spawn, fake.FakeDriver.init_host
 
     def spawn_as_told(self, ctxt, instance, *args, **kwargs):
         told = instance.metadata or {}
@@ -63,7 +63,14 @@ def start_nova():
             raise exception.BuildAbortException(instance_uuid=instance.uuid, reason=told["fake_spawn_error"])
         return spawn(self, ctxt, instance, *args, **kwargs)
 
-    fake.FakeDriver.spawn = spawn_as_told
+    def init_host_again(self, host):
+        """The fakes are in memory. A real hypervisor would still have its servers after a restart of Nova."""
+        init_host(self, host)
+        for known in objects.InstanceList.get_by_host(context.get_admin_context(), host):
+            if known.vm_state not in ("building", "deleted", "error", "shelved_offloaded"):
+                self.instances[known.uuid] = fake.FakeInstance(known.name, known.power_state, known.uuid)
+
+    fake.FakeDriver.spawn, fake.FakeDriver.init_host = spawn_as_told, init_host_again
     os_brick.setup(conf.CONF)
     os_vif.initialize()
     objects.Service.enable_min_version_cache()
@@ -72,12 +79,14 @@ def start_nova():
         {"binary": "nova-scheduler", "topic": scheduler.RPC_TOPIC},
         {"binary": "nova-compute", "topic": compute.RPC_TOPIC, "topic_alt": compute.RPC_TOPIC_ALT},
     ]
+    running = []
     for part in parts:
-        running = service.Service.create(**part)
-        running.start()
+        running.append(service.Service.create(**part))
+        running[-1].start()
     host_mapping.discover_hosts(context.get_admin_context())
-    # The compute service counts as up from now on, not from its first heartbeat in ten seconds.
-    running.servicegroup_api._driver._report_state(running)
+    # They count as up from now on, not from their first heartbeat in ten seconds.
+    for one in running:
+        one.servicegroup_api._driver._report_state(one)
 
 
 def main(service, port):
@@ -106,4 +115,4 @@ def main(service, port):
     serve(application, host="127.0.0.1", port=port, threads=8, ident=None)
 
 
-main(sys.argv[1], int(sys.argv[2]))
+main(sys.argv[1], int(sys.argv[3]))

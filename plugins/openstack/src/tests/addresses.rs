@@ -208,3 +208,34 @@ fn an_address_attached_while_the_node_is_destroyed_is_released_too() {
     driver(&cloud).destroy_node(&node.id).unwrap();
     assert_eq!(play.look(|stage| stage.floating.len()), 0);
 }
+
+/// Neutron says so with 400 where the network is external. Somebody may give an address back.
+#[test]
+fn a_pool_that_is_used_up_is_the_end_of_a_node_until_it_is_not() {
+    let play = Play::open();
+    let cloud = Play::cloud();
+    let node = driver(&cloud).create_node("t-1", public()).unwrap();
+    cloud.advance(Duration::from_secs(6));
+    let exhausted = r#"{"NeutronError":{"type":"ExternalIpAddressExhausted","message":"Unable to find any IP address on external network n.","detail":""}}"#;
+    play.fault(FLOATING, Fault::Answer(400, exhausted));
+    let failed = driver(&cloud).get_node(&node.id).unwrap();
+    assert_eq!(failed.state, NodeState::Failed);
+    assert!(failed.state_detail.unwrap().contains("Unable to find any IP address on external network n."));
+    assert_eq!(driver(&cloud).get_node(&node.id).unwrap().state, NodeState::Running);
+}
+
+/// While Neutron is down Nova shows no server: it asks for the security groups.
+#[test]
+fn a_server_that_nova_cannot_show_is_left_as_it_is() {
+    let play = Play::open();
+    let cloud = Play::cloud();
+    let node = driver(&cloud).create_node("t-1", public()).unwrap();
+    cloud.advance(Duration::from_secs(6));
+    driver(&cloud).get_node(&node.id).unwrap();
+    let broken = r#"{"computeFault":{"code":500,"message":"Unexpected API Error."}}"#;
+    play.fault("GET :8774/v2.1/servers/3", Fault::Answer(500, broken));
+    assert_eq!(driver(&cloud).destroy_node(&node.id).unwrap_err().class(), "transient");
+    assert_eq!(play.look(|stage| (stage.floating.len(), stage.servers.len())), (1, 1));
+    driver(&cloud).destroy_node(&node.id).unwrap();
+    assert_eq!(play.look(|stage| stage.floating.len()), 0);
+}

@@ -112,6 +112,7 @@ fn orders_that_cannot_be_are_refused_and_leave_nothing() {
 fn refusals_of_an_order_keep_their_class() {
     for (status, body, class) in [
         (403, r#"{"forbidden":{"code":403,"message":"Quota exceeded for cores, ram: Requested 4"}}"#, "quota"),
+        (403, r#"{"forbidden":{"code":403,"message":"Maximum number of ports exceeded"}}"#, "quota"),
         (403, r#"{"forbidden":{"code":403,"message":"Policy doesn't allow os_compute_api:servers:create"}}"#, "forbidden"),
         (409, r#"{"conflictingRequest":{"code":409,"message":"Multiple possible networks found, use a Network ID"}}"#, "invalid"),
         (404, r#"{"itemNotFound":{"code":404,"message":"Volume v could not be found."}}"#, "invalid"),
