@@ -320,7 +320,7 @@ impl Session<'_> {
         let live = if own.domain.is_active()? { sys::VIR_DOMAIN_AFFECT_LIVE } else { 0 };
         let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
         let (key, flags) = (Some(super::mark::PREFIX), sys::VIR_DOMAIN_AFFECT_CONFIG | live);
-        let document = mark.element().write();
+        let document = mark.bare_element().write();
         let result = own.domain.set_metadata(kind, Some(&document), key, Some(super::mark::NAMESPACE), flags);
         self.shared.changed(own.uuid, false);
         Ok(result.map(drop)?)
