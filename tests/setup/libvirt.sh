@@ -16,6 +16,9 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH=$PATH:/usr/sbin:/sbin
 
 fail() { echo "libvirt.sh: $*" >&2; exit 1; }
 say() { echo "libvirt.sh: $*" >&2; }
+# Whether a line of what a command prints is this, but for blanks at its ends. Not by a pipe: grep would end before the command, which
+# then fails.
+prints() { local output; output=$("${@:2}" 2>/dev/null) || return 1; grep -qxE -- " *$1 *" <<<"$output"; }
 
 action=${1:-} dir=${2:-}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ostler-tests
@@ -25,13 +28,13 @@ self=$(realpath "$0")
 keeper() {
     local process
     process=$(cat "$dir/keeper.pid" 2>/dev/null) || return 1
-    tr '\0' ' ' <"/proc/$process/cmdline" 2>/dev/null | grep -qF "keep $dir" && echo "$process"
+    [[ $({ tr '\0' ' ' <"/proc/$process/cmdline"; } 2>/dev/null) == *"keep $dir "* ]] && echo "$process"
 }
 
 packages() {
     local package missing=() wanted=(libvirt-daemon libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base iptables iproute2 cpio curl)
     for package in "${wanted[@]}"; do
-        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+        prints 'install ok installed' dpkg-query -W -f='${Status}\n' "$package" || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || fail "these packages are missing: ${missing[*]}"
@@ -82,7 +85,7 @@ INIT
 # files: nothing is mounted.
 image() {
     local stamp
-    stamp=$(guest_init | cat - "$self" | sha256sum | cut -c1-16)
+    stamp=$({ guest_init; declare -f build; } | sha256sum | cut -c1-16)
     image=$cache/tiny-$stamp.qcow2
     mkdir -p "$cache"
     exec 9>"$cache/tiny.lock"
@@ -207,12 +210,12 @@ start() {
 XML
         v net-define "$dir/network.xml" >/dev/null
     fi
-    v net-list --name | grep -qx default || v net-start default >/dev/null
-    cp --update=none "$image" "$dir/images/tiny.qcow2" 2>/dev/null || [ -f "$dir/images/tiny.qcow2" ] || cp "$image" "$dir/images/tiny.qcow2"
+    prints default v net-list --name || v net-start default >/dev/null
+    [ -f "$dir/images/tiny.qcow2" ] || cp "$image" "$dir/images/tiny.qcow2"
     local pool
     for pool in default:disks images:images; do
         v pool-info "${pool%:*}" >/dev/null 2>&1 || v pool-define-as "${pool%:*}" dir --target "$dir/${pool#*:}" >/dev/null
-        v pool-list --name | grep -qx "${pool%:*}" || v pool-start "${pool%:*}" >/dev/null
+        prints "${pool%:*}" v pool-list --name || v pool-start "${pool%:*}" >/dev/null
     done
     cat >"$dir/env" <<ENV
 OSTLER_TEST_LIBVIRT=$uri

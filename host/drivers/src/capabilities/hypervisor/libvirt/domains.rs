@@ -35,10 +35,10 @@ impl Session<'_> {
         if remembered && let Some(known) = self.shared.definition(uuid) {
             return Ok(known);
         }
-        let changes = self.shared.changes();
+        let version = self.shared.version(uuid);
         let definition = Arc::new(Definition::read(&domain.get_xml_desc(0)?)?);
         if self.open.told {
-            self.shared.remember(uuid, Arc::clone(&definition), changes);
+            self.shared.remember(uuid, Arc::clone(&definition), version);
         }
         Ok(definition)
     }
@@ -77,6 +77,17 @@ impl Session<'_> {
         let absent = || Error::NotFound(format!("no domain `{}`", shown(uuid)));
         let Ok(parsed) = names::check_uuid(uuid) else { return Err(absent().into()) };
         self.lookup(parsed)?.ok_or_else(|| absent().into())
+    }
+
+    /// The definition of a domain of the cloud's, as it is remembered: for what changes nothing.
+    pub(super) fn own_definition(&self, uuid: &str) -> Outcome<Arc<Definition>> {
+        if let Ok(parsed) = names::check_uuid(uuid)
+            && let Some(known) = self.shared.definition(parsed)
+            && self.mine(&known).is_some()
+        {
+            return Ok(known);
+        }
+        Ok(self.own(uuid)?.definition)
     }
 
     /// The cloud's domain of this uuid, if there is one.
@@ -320,7 +331,7 @@ impl Session<'_> {
         let live = if own.domain.is_active()? { sys::VIR_DOMAIN_AFFECT_LIVE } else { 0 };
         let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
         let (key, flags) = (Some(super::mark::PREFIX), sys::VIR_DOMAIN_AFFECT_CONFIG | live);
-        let document = mark.element().write();
+        let document = mark.bare_element().write();
         let result = own.domain.set_metadata(kind, Some(&document), key, Some(super::mark::NAMESPACE), flags);
         self.shared.changed(own.uuid, false);
         Ok(result.map(drop)?)

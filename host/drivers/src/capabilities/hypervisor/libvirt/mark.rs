@@ -34,6 +34,15 @@ pub(super) struct Mark {
 impl Mark {
     /// The element for `<metadata>`.
     pub(super) fn element(&self) -> Element {
+        self.content(Element::new(NAME).attr("xmlns:ostler", NAMESPACE))
+    }
+
+    /// The same as libvirt wants it for a change: it adds namespace and prefix itself.
+    pub(super) fn bare_element(&self) -> Element {
+        self.content(Element::new("domain"))
+    }
+
+    fn content(&self, element: Element) -> Element {
         let flag = |is: bool| is.then_some("yes");
         let volume =
             |(pool, name): &(String, String)| Element::new("volume").attr("pool", pool.clone()).attr("name", name.clone());
@@ -42,8 +51,7 @@ impl Mark {
                 .child(Element::new("key").content(key.clone()))
                 .child(Element::new("value").content(value.clone()))
         };
-        let mut element = Element::new(NAME)
-            .attr("xmlns:ostler", NAMESPACE)
+        let mut element = element
             .attr("cloud", self.cloud.clone())
             .attr("token", self.token.clone())
             .attr("created", self.created_at.to_string())
@@ -64,7 +72,8 @@ impl Mark {
             let Some((prefix, "domain")) = element.name.split_once(':') else { return false };
             element.get(&format!("xmlns:{prefix}")) == Some(NAMESPACE)
         };
-        let mark = domain.at("metadata")?.children().find(marks)?;
+        // After a change libvirt shows the parts under the prefix too.
+        let mark = domain.at("metadata")?.children().find(marks)?.without_prefixes();
         let pair = |label: &Element| Some((label.at("key")?.text().to_owned(), label.at("value")?.text().to_owned()));
         let volume = |volume: &Element| Some((volume.get("pool")?.to_owned(), volume.get("name")?.to_owned()));
         Some(Self {
@@ -105,7 +114,16 @@ mod tests {
         let written = Element::new("domain").child(Element::new("metadata").child(mark().element())).write();
         assert_eq!(Mark::read(&Element::read(&written).unwrap()), Some(mark()));
         // Under another prefix it is the same.
-        let other = written.replace("ostler:", "o:").replace("xmlns:ostler", "xmlns:o");
+        let other = written.replace("ostler:domain", "o:domain").replace("xmlns:ostler", "xmlns:o");
+        assert_ne!(other, written);
+        assert_eq!(Mark::read(&Element::read(&other).unwrap()), Some(mark()));
+        // As libvirt shows what it was given for a change.
+        let other = ["name", "label", "key", "value", "volume", "extra"].iter().fold(written.clone(), |text, part| {
+            text.replace(&format!("<{part}>"), &format!("<ostler:{part}>"))
+                .replace(&format!("</{part}>"), &format!("</ostler:{part}>"))
+                .replace(&format!("<{part} "), &format!("<ostler:{part} "))
+        });
+        assert!(other.contains("<ostler:label><ostler:key>") && other.contains("<ostler:volume pool="), "{other}");
         assert_eq!(Mark::read(&Element::read(&other).unwrap()), Some(mark()));
     }
 

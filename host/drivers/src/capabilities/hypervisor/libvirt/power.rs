@@ -116,10 +116,10 @@ impl Session<'_> {
     /// The addresses that a domain's cards were given, newest first. Leases outlive their domains, so they are matched by the
     /// cards' hardware addresses.
     pub(super) fn leases(&self, uuid: &str) -> Outcome<Vec<Lease>> {
-        let own = self.own(uuid)?;
+        let definition = self.own_definition(uuid)?;
         let mut found = Vec::new();
         let mut asked: Vec<&str> = Vec::new();
-        for card in &own.definition.cards {
+        for card in &definition.cards {
             // Another network than a permitted one: the grant was withdrawn since.
             let Some(name) = card.network.as_deref().filter(|name| self.cloud.settings.networks.iter().any(|n| n == name)) else {
                 continue;
@@ -129,7 +129,7 @@ impl Session<'_> {
             }
             asked.push(name);
             let network = Network::lookup_by_name(&self.open.connect, name)?;
-            let mine = |mac: &str| own.definition.cards.iter().any(|card| card.mac.as_deref() == Some(mac));
+            let mine = |mac: &str| definition.cards.iter().any(|card| card.mac.as_deref() == Some(mac));
             let leased = match leases(&network) {
                 // This hypervisor's networks give no leases, or are not up.
                 Err(failure) if matches!(failure.error, Error::Unsupported(_) | Error::Conflict(_)) => continue,

@@ -4,7 +4,7 @@ use super::definition::Definition;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -17,9 +17,7 @@ const DOMAINS: usize = 10_000;
 pub(super) struct Shared {
     /// Definitions as they were read, dropped when an event says that they changed. Only for lists: what changes or deletes
     /// something reads anew.
-    definitions: Mutex<HashMap<Uuid, Arc<Definition>>>,
-    /// Grows with each change of any domain.
-    changes: AtomicU64,
+    known: Mutex<Known>,
     /// Guests that were asked to stop.
     stopping: Mutex<HashMap<Uuid, Instant>>,
     /// The latest measurements of processor time.
@@ -33,6 +31,34 @@ pub(super) struct Shared {
     closed: AtomicBool,
 }
 
+#[derive(Default)]
+struct Known {
+    definitions: HashMap<Uuid, Arc<Definition>>,
+    /// How often a domain has changed.
+    changes: HashMap<Uuid, u64>,
+    /// How often all was forgotten.
+    age: u64,
+}
+
+impl Known {
+    fn forget(&mut self) {
+        self.definitions.clear();
+        self.changes.clear();
+        self.age += 1;
+    }
+
+    fn version(&self, uuid: Uuid) -> Version {
+        Version { age: self.age, changes: self.changes.get(&uuid).copied().unwrap_or(0) }
+    }
+}
+
+/// When a definition was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version {
+    age: u64,
+    changes: u64,
+}
+
 /// Processor time of a domain, and what share of its processors that came to.
 #[derive(Clone, Copy)]
 struct Processor {
@@ -44,28 +70,31 @@ struct Processor {
 impl Shared {
     /// The definition of a domain, if it is known.
     pub(super) fn definition(&self, uuid: Uuid) -> Option<Arc<Definition>> {
-        self.definitions.lock().get(&uuid).cloned()
+        self.known.lock().definitions.get(&uuid).cloned()
     }
 
-    /// How often anything has changed: ask before a definition is read.
-    pub(super) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    /// Ask before a definition is read.
+    pub(super) fn version(&self, uuid: Uuid) -> Version {
+        self.known.lock().version(uuid)
     }
 
-    /// Remembers a definition, unless something has changed since before it was read.
-    pub(super) fn remember(&self, uuid: Uuid, definition: Arc<Definition>, changes: u64) {
-        let mut definitions = self.definitions.lock();
-        if definitions.len() < DOMAINS && self.changes() == changes {
-            definitions.insert(uuid, definition);
+    /// Remembers a definition, unless the domain has changed since before it was read.
+    pub(super) fn remember(&self, uuid: Uuid, definition: Arc<Definition>, read: Version) {
+        let mut known = self.known.lock();
+        if known.definitions.len() < DOMAINS && known.version(uuid) == read {
+            known.definitions.insert(uuid, definition);
         }
     }
 
     /// A domain changed; `stopped` where it went off.
     pub(super) fn changed(&self, uuid: Uuid, stopped: bool) {
-        let mut definitions = self.definitions.lock();
-        self.changes.fetch_add(1, Ordering::AcqRel);
-        definitions.remove(&uuid);
-        drop(definitions);
+        let mut known = self.known.lock();
+        if known.changes.len() >= DOMAINS {
+            known.forget();
+        }
+        *known.changes.entry(uuid).or_default() += 1;
+        known.definitions.remove(&uuid);
+        drop(known);
         if stopped {
             self.stopping.lock().remove(&uuid);
             self.processors.lock().remove(&uuid);
@@ -158,10 +187,7 @@ impl Shared {
 
     /// Forgets what a new connection may see otherwise: meanwhile no event was told.
     pub(super) fn forget(&self) {
-        let mut definitions = self.definitions.lock();
-        self.changes.fetch_add(1, Ordering::AcqRel);
-        definitions.clear();
-        drop(definitions);
+        self.known.lock().forget();
         self.stopping.lock().clear();
         self.labels.lock().clear();
     }
@@ -225,14 +251,20 @@ mod tests {
     fn what_was_read_before_a_change_is_not_remembered() {
         let (shared, uuid) = (Shared::default(), Uuid::nil());
         let definition = || Arc::new(Definition::read("<domain/>").unwrap());
-        let before = shared.changes();
-        shared.changed(Uuid::max(), false);
+        let before = shared.version(uuid);
+        shared.changed(uuid, false);
         shared.remember(uuid, definition(), before);
         assert_eq!(shared.definition(uuid), None);
-        shared.remember(uuid, definition(), shared.changes());
-        assert_eq!(shared.definition(uuid), Some(definition()));
+        let before = shared.version(uuid);
+        shared.changed(Uuid::max(), false);
+        shared.remember(uuid, definition(), before);
+        assert_eq!(shared.definition(uuid), Some(definition()), "another domain changed");
         shared.changed(uuid, false);
         assert_eq!(shared.definition(uuid), None);
+        let (fresh, before) = (Uuid::from_u128(1), shared.version(Uuid::from_u128(1)));
+        shared.forget();
+        shared.remember(fresh, definition(), before);
+        assert_eq!(shared.definition(fresh), None, "read on an older connection");
     }
 
     #[test]

@@ -345,3 +345,52 @@ async fn the_hypervisor_describes_itself() {
     assert!(info.vcpus.used.unwrap() >= 2, "the domain `test` has two: {info:?}");
     lab.devices().await.unwrap();
 }
+
+/// What the hypervisor for tests lacks: content of volumes, resizing, copies of clones. See `tests/setup/libvirt.sh`.
+#[tokio::test]
+#[ignore = "needs a real libvirt: OSTLER_TEST_LIBVIRT"]
+async fn volumes_of_a_real_pool() {
+    let uri = std::env::var("OSTLER_TEST_LIBVIRT").expect("OSTLER_TEST_LIBVIRT is set");
+    let settings = HypervisorSettings {
+        pools: vec!["default".to_owned()],
+        image_pools: vec!["images".to_owned()],
+        networks: Vec::new(),
+        devices: Vec::new(),
+        virtualization: Virtualization::Qemu,
+    };
+    let cloud = format!("volumes-{}", std::process::id());
+    let lab = Libvirt::new(&uri, &cloud, settings);
+    let at = |name: &str| VolumeRef { pool: "default".to_owned(), name: name.to_owned() };
+    let image = VolumeRef { pool: "images".to_owned(), name: "tiny.qcow2".to_owned() };
+    let least = lab.get_volume(&image).await.unwrap().capacity_bytes;
+    let labels = vec![("os".to_owned(), "<li&nux>\n".to_owned()), ("name".to_owned(), String::new())];
+    let order =
+        VolumeSpec { at: at("root"), labels: labels.clone(), ..volume("root", "t-1", VolumeSource::Linked(image.clone())) };
+    let made = lab.create_volume(order.clone()).await.unwrap();
+    assert_eq!((made.capacity_bytes, &made.labels, made.backing.unwrap().name), (least, &labels, image.name.clone()));
+    assert!(made.created_at.is_some());
+    assert_eq!(lab.volumes("default").await.unwrap().len(), 1, "the labels are no volume");
+    // Another host reads them anew.
+    lab.link.shared.forget();
+    assert_eq!(lab.create_volume(order).await.unwrap().labels, labels);
+    assert_eq!(class(lab.delete_volume(&image).await), "Forbidden");
+    let larger = least + (1 << 20);
+    assert_eq!(lab.resize_volume(&at("root"), larger).await.unwrap().capacity_bytes, larger);
+
+    let copy = VolumeSpec { at: at("copy"), ..volume("copy", "t-2", VolumeSource::Copied(at("root"))) };
+    let mut copied = lab.create_volume(copy.clone()).await.unwrap();
+    let start = std::time::Instant::now();
+    while matches!(copied.status, VolumeStatus::Importing(_)) {
+        assert!(start.elapsed() < Duration::from_secs(120), "the copy does not end");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // An order by the same token finds how far it is.
+        copied = lab.create_volume(copy.clone()).await.unwrap();
+    }
+    assert!(copied.backing.is_none() && copied.capacity_bytes == larger, "{copied:?}");
+    for name in ["root", "copy"] {
+        lab.delete_volume(&at(name)).await.unwrap();
+    }
+    let connect = Connect::open(Some(&uri)).unwrap();
+    let left = StoragePool::lookup_by_name(&connect, "default").unwrap().list_volumes().unwrap();
+    assert!(left.iter().all(|name| !name.contains(&cloud)), "{left:?}");
+}
