@@ -40,12 +40,12 @@ pub struct Swept {
 }
 
 /// Whose a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Whose {
     /// Nobody's whom we know.
     Foreign,
-    /// Somebody's who has it, or works on it.
-    Ours,
+    /// Somebody's who works on it, or has it: by this identifier, where that is on record.
+    Ours(Option<String>),
     /// A failed operation's, or a forgotten one's.
     Orphan,
     /// An operation's that was given up as it is: an operator knows of it.
@@ -118,17 +118,23 @@ impl Sweeper {
         for node in nodes.iter().filter(|node| node.state != NodeState::Terminated) {
             let Some(token) = &node.token else { continue };
             tokens.insert(token.as_str());
-            match self.whose(cloud.name(), token).await? {
-                Whose::Foreign | Whose::Ours => {}
-                Whose::Left => swept.left += 1,
-                Whose::Orphan => {
-                    let key = (cloud.name().to_owned(), token.clone());
-                    if before.contains(&key) && self.remove(cloud, node, token).await? {
-                        swept.removed += 1;
-                    } else {
-                        self.suspects.lock().insert(key);
-                        swept.left += 1;
-                    }
+            let unwanted = match self.whose(cloud.name(), token).await? {
+                Whose::Foreign => false,
+                // One order that took effect twice, late: the one on record stays.
+                Whose::Ours(recorded) => recorded.is_some_and(|id| is_double(node, &id, &nodes)),
+                Whose::Left => {
+                    swept.left += 1;
+                    false
+                }
+                Whose::Orphan => true,
+            };
+            if unwanted {
+                let key = (cloud.name().to_owned(), format!("{token} {}", node.id));
+                if before.contains(&key) && self.remove(cloud, node, token).await? {
+                    swept.removed += 1;
+                } else {
+                    self.suspects.lock().insert(key);
+                    swept.left += 1;
                 }
             }
         }
@@ -159,15 +165,21 @@ impl Sweeper {
 
     async fn whose(&self, cloud: &str, token: &str) -> Result<Whose, Error> {
         // Work first, then who has what it made: work that ends meanwhile has handed it over before.
-        let operation = self.store.operation_by_token(cloud, token).await?.map(|operation| operation.state);
-        let step = self.store.step_by_token(cloud, token).await?.map(|(_, state, _)| state);
-        if self.store.resource_by_token(cloud, token).await?.is_some() || self.store.service_node_by_token(token).await?.is_some()
-        {
-            return Ok(Whose::Ours);
+        let operation = self.store.operation_by_token(cloud, token).await?;
+        let (operation, made) = operation.map(|operation| (operation.state, operation.node_id)).unzip();
+        let step = self.store.step_by_token(cloud, token).await?;
+        if let Some(resource) = self.store.resource_by_token(cloud, token).await? {
+            return Ok(Whose::Ours(resource.physical_id));
         }
+        if let Some(node) = self.store.service_node_by_token(token).await? {
+            return Ok(Whose::Ours(node.node_id));
+        }
+        let step = step.map(|(_, state, _)| state);
         Ok(match (operation, step) {
             (None, None) => Whose::Foreign,
-            (Some(OperationState::Pending | OperationState::Succeeded), _) | (_, Some(OperationState::Pending)) => Whose::Ours,
+            (Some(OperationState::Pending), _) | (_, Some(OperationState::Pending)) => Whose::Ours(None),
+            // A single node: it belongs to whoever sees it.
+            (Some(OperationState::Succeeded), _) => Whose::Ours(made.flatten()),
             (Some(OperationState::Abandoned), _) | (_, Some(OperationState::Abandoned)) => Whose::Left,
             // What a step has made belongs to what the operation is about: that has it no more.
             (Some(OperationState::Failed), _) | (_, Some(OperationState::Failed | OperationState::Succeeded)) => Whose::Orphan,
@@ -181,8 +193,13 @@ impl Sweeper {
             tracing::warn!(cloud = name, node = id, token, "a failed operation has left a node behind");
             return Ok(false);
         }
-        // By the token, and now: some providers give identifiers again.
-        let Some(found) = cloud.find_node(token).await? else { return Ok(true) };
+        // Looked at once more: some providers give identifiers again. And not by the token, which a double shares.
+        let found = match cloud.get_node(id).await {
+            Ok(found) if found.token.as_deref() == Some(token) => found,
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(error.into()),
+        };
         match self.compute.destroy(&Principal::host(), Arc::clone(cloud), &found).await {
             Ok(_) => {
                 tracing::warn!(cloud = name, node = id, token, "a node that a failed operation had left behind is destroyed");
@@ -216,5 +233,42 @@ impl Sweeper {
             tracing::error!(cloud = cloud.name(), resource = resource.id, token, "the machine of a resource has vanished");
         }
         Ok(lost)
+    }
+}
+
+/// Whether a node is a second one with the token of the node on record, which is there.
+fn is_double(node: &Node, recorded: &str, all: &[Node]) -> bool {
+    node.id != recorded && all.iter().any(|other| other.id == recorded && other.token == node.token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_double_is_the_one_that_is_not_on_record() {
+        let node = |id: &str, token: &str| Node {
+            id: id.into(),
+            name: "n".into(),
+            token: Some(token.into()),
+            state: NodeState::Running,
+            state_detail: None,
+            image_id: None,
+            size_id: None,
+            addresses: Vec::new(),
+            created_at: None,
+            extra: String::new(),
+        };
+        let all = [node("1", "t"), node("2", "t"), node("3", "u")];
+        // (node, on record, whether it is one too many)
+        for (index, recorded, double) in [
+            (0, "1", false),
+            (1, "1", true),
+            // The one on record is gone, or is another token's by now: what is there may be the last.
+            (1, "9", false),
+            (1, "3", false),
+        ] {
+            assert_eq!(is_double(&all[index], recorded, &all), double, "{} {recorded}", all[index].id);
+        }
     }
 }

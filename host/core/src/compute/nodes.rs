@@ -73,12 +73,14 @@ impl Compute {
         }
         let token = uuid::Uuid::now_v7().to_string();
         let new = NewOperation {
+            token: Some(token.clone()),
             idempotency: key
                 .as_ref()
                 .map(|key| Idempotency { scope: format!("{}:{}:{}", key.scope, who.user, cloud.name()), key: key.key.clone() }),
             ..self.operation(who, OperationKind::CreateNode, &cloud, json!({ "spec": spec, "resume": key.is_some() }))
         };
-        let step = begun(Step { cloud: Some(cloud.name().to_owned()), token: Some(token.clone()), ..Step::new(0, 0, MAKE) });
+        // The token is the operation's and not the step's: what it has made belongs to nothing else.
+        let step = begun(Step { cloud: Some(cloud.name().to_owned()), ..Step::new(0, 0, MAKE) });
         let event = event("node.create.intent", &token, cloud.name(), &who.user);
         let ended = match self
             .store

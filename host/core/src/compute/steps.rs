@@ -52,13 +52,13 @@ struct Create(Arc<Compute>);
 
 impl Create {
     /// The token of the node.
-    fn token<'w>(work: &'w Work, step: &'w Step) -> &'w str {
-        step.token.as_deref().or(work.operation.token.as_deref()).unwrap_or(&work.operation.id)
+    fn token(work: &Work) -> &str {
+        work.operation.token.as_deref().unwrap_or(&work.operation.id)
     }
 
     async fn make(&self, work: &Work, step: &Step) -> Result<Try, Error> {
         let operation = &work.operation;
-        let (cloud, token) = (self.0.cloud(&operation.cloud)?, Self::token(work, step));
+        let (cloud, token) = (self.0.cloud(&operation.cloud)?, Self::token(work));
         let (interrupted, keyed) = (operation.attempts > 1, operation.input["resume"].as_bool().unwrap_or_default());
         if interrupted || step.tries > 0 {
             match cloud.find_node(token).await {
@@ -95,17 +95,16 @@ impl Workflow for Create {
         self.make(work, &work.steps[position]).await.unwrap_or_else(|error| Try::failed(&error))
     }
 
-    async fn undo(&self, work: &Work, position: usize) -> Try {
+    async fn undo(&self, work: &Work, _position: usize) -> Try {
         match self.0.cloud(&work.operation.cloud) {
-            Ok(cloud) => tries::remove(&cloud, Self::token(work, &work.steps[position])).await,
+            Ok(cloud) => tries::remove(&cloud, Self::token(work)).await,
             Err(error) => Try::again(&error),
         }
     }
 
     fn plan(&self, work: &Work) -> Plan {
-        let operation = &work.operation;
-        let step = Step::new(0, 0, MAKE);
-        without_steps(work, Step { cloud: Some(operation.cloud.clone()), token: operation.token.clone(), ..step })
+        let cloud = Some(work.operation.cloud.clone());
+        without_steps(work, Step { cloud, ..Step::new(0, 0, MAKE) })
     }
 
     fn ended(&self, work: &Work) -> Outcome {
