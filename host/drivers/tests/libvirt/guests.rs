@@ -1,9 +1,8 @@
 //! The driver on real guests, which `tests/setup/libvirt.sh start DIR` brings up: OSTLER_TEST_LIBVIRT is the connection,
 //! OSTLER_TEST_LIBVIRT_EXEC what runs a command where the guests are, OSTLER_TEST_LIBVIRT_RESTART what restarts the daemon.
 
-use crate::cloud;
-use crate::components::libvirt;
 use crate::support::{Adjust, TestHost, kind};
+use crate::{cloud, libvirt};
 use ostler_drivers::model::{Action, Force, Node, NodeSpec, NodeState};
 use ostler_drivers::{Cloud, ErrorKind, HypervisorSettings, Virtualization};
 use std::process::Command;
