@@ -460,10 +460,10 @@ async fn what_providers_have_is_compared_with_what_is_known() {
         ..life.deployments.0.operation(&ann(), OperationKind::CreateNode, json!({}), None)
     };
     let Begin::New(pending) = world.store.operation_begin(&pending, None).await.unwrap() else { panic!() };
-    lab.create_node("under-way", order).await.unwrap();
+    lab.create_node("under-way", order.clone()).await.unwrap();
 
     // A node that somebody has made without anything around it is nobody else's.
-    let single = life.compute.start_node(&Principal::open(), "far", order.clone(), None).await.unwrap().node;
+    let single = life.compute.start_node(&Principal::open(), "far", order, None).await.unwrap().node;
 
     let sweeper = |orphans| Sweeper::new(Arc::clone(&life.compute), orphans, Duration::from_secs(3600));
     let there =

@@ -1,8 +1,7 @@
 //! The driver as a component, on `test:///default`: what the contract asks of every driver.
 
-use crate::cloud;
-use crate::components::libvirt;
 use crate::support::{Adjust, TestHost, kind};
+use crate::{cloud, libvirt};
 use ostler_drivers::model::{Action, Force, NodeSpec, NodeState};
 use ostler_drivers::{Cloud, ErrorKind, HypervisorSettings, LoadError};
 use std::sync::Arc;

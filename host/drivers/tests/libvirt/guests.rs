@@ -1,9 +1,8 @@
 //! The driver on real guests, which `tests/setup/libvirt.sh start DIR` brings up: OSTLER_TEST_LIBVIRT is the connection,
 //! OSTLER_TEST_LIBVIRT_EXEC what runs a command where the guests are, OSTLER_TEST_LIBVIRT_RESTART what restarts the daemon.
 
-use crate::cloud;
-use crate::components::libvirt;
 use crate::support::{Adjust, TestHost, kind};
+use crate::{cloud, libvirt};
 use ostler_drivers::model::{Action, Force, Node, NodeSpec, NodeState};
 use ostler_drivers::{Cloud, ErrorKind, HypervisorSettings, Virtualization};
 use std::process::Command;
@@ -115,7 +114,7 @@ fn marked(connect: &Connect, cloud: &str) -> Vec<String> {
 async fn a_guest_boots_is_reached_stops_and_leaves_nothing() {
     let uri = variable("OSTLER_TEST_LIBVIRT");
     let name = format!("guests-{}", std::process::id());
-    let connect = Connect::open(Some(&uri)).unwrap();
+    let mut connect = Connect::open(Some(&uri)).unwrap();
     let foreign = Foreign::place(&connect);
     let granted = HypervisorSettings {
         image_pools: vec!["images".to_owned()],
@@ -185,7 +184,8 @@ async fn a_guest_boots_is_reached_stops_and_leaves_nothing() {
     cloud.act(id, Action::Reboot(Force::Hard)).await.unwrap();
     page(&cloud, id, "index.html", "boots=3 ").await;
 
-    drop(connect);
+    // Lost with the daemon, as the host's was.
+    connect.close().unwrap();
     let connect = Connect::open(Some(&uri)).unwrap();
     assert_eq!(marked(&connect, &name).len(), 4, "root, further disk, seed, domain");
     cloud.destroy_node(id).await.unwrap();

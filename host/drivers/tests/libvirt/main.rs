@@ -13,6 +13,11 @@ mod support;
 use ostler_drivers::{CloudSettings, HypervisorSettings};
 use support::Adjust;
 
+/// The driver.
+pub fn libvirt() -> Vec<u8> {
+    components::built("ostler-plugin-libvirt", "plugins/libvirt")
+}
+
 /// A cloud on this hypervisor.
 pub fn cloud(name: &str, uri: &str, hypervisor: HypervisorSettings) -> CloudSettings {
     let mut settings = CloudSettings::new(name, "libvirt").grant(|grants| grants.hypervisor = Some(uri.to_owned()));

@@ -27,14 +27,8 @@ pub fn intruder() -> Vec<u8> {
     built("ostler-test-driver-intruder", "host/drivers/tests/intruder")
 }
 
-/// The driver for hypervisors that libvirt manages.
-#[cfg_attr(not(feature = "libvirt"), allow(dead_code))]
-pub fn libvirt() -> Vec<u8> {
-    built("ostler-plugin-libvirt", "plugins/libvirt")
-}
-
 /// The component of a package: from `OSTLER_DRIVERS_DIR`, or built by cargo beside the others.
-fn built(package: &str, source: &str) -> Vec<u8> {
+pub fn built(package: &str, source: &str) -> Vec<u8> {
     let file = format!("{}.wasm", package.replace('-', "_"));
     if let Some(directory) = std::env::var_os("OSTLER_DRIVERS_DIR") {
         let path = Path::new(&directory).join(file);

@@ -52,6 +52,10 @@ pub(super) struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.callbacks.release(&self.connect);
+        // The crate does not close a connection that is dropped.
+        if let Err(error) = self.connect.close() {
+            tracing::warn!(error = error.message(), "a connection to a hypervisor cannot be closed");
+        }
     }
 }
 

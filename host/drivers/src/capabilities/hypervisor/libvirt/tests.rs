@@ -176,7 +176,7 @@ async fn what_has_another_mark_or_none_does_not_exist() {
 
 /// A volume that somebody made by hand.
 fn by_hand(connect: &Connect, name: &str) -> StorageVol {
-    let pool = StoragePool::lookup_by_name(&connect, POOL).unwrap();
+    let pool = StoragePool::lookup_by_name(connect, POOL).unwrap();
     let document = format!(
         "<volume><name>{name}</name><capacity>2097152</capacity><allocation>0</allocation><target><format type='qcow2'/></target></volume>"
     );
