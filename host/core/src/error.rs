@@ -24,6 +24,21 @@ pub enum Error {
     /// No node with this identifier or name.
     #[error("no node is known as `{0}`")]
     NoNode(String),
+    /// No image on record has this number, for whoever asks.
+    #[error("there is no image {0}")]
+    NoImageRecord(i64),
+    /// No instance has this number, for whoever asks.
+    #[error("there is no instance {0}")]
+    NoInstance(i64),
+    /// No forwarding rule has this number, for whoever asks.
+    #[error("there is no forwarding rule {0}")]
+    NoRule(i64),
+    /// Nothing is measured under this name.
+    #[error("there is no metric `{0}`")]
+    NoMetric(String),
+    /// The present state of an instance or image does not allow it.
+    #[error("{0}")]
+    NotNow(String),
     /// The assignment service knows a node that the cloud does not have (any more).
     #[error("the cloud has no node `{0}`")]
     NotInCloud(String),

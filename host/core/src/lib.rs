@@ -10,8 +10,12 @@ pub mod compute;
 pub mod deployments;
 pub mod drivers;
 mod error;
+pub mod forwarding;
 pub mod identity;
+pub mod images;
+pub mod instances;
 pub mod kill;
+pub mod measuring;
 pub mod recovery;
 pub mod scheduler;
 pub mod schedules;
@@ -44,6 +48,14 @@ pub struct Core {
     pub deployments: Arc<deployments::Deployments>,
     /// Schedules.
     pub schedules: Arc<schedules::Schedules>,
+    /// Images on record.
+    pub images: Arc<images::Images>,
+    /// Instances.
+    pub instances: Arc<instances::Instances>,
+    /// Ports that lead to instances.
+    pub forwarding: Arc<forwarding::Forwarding>,
+    /// What instances did.
+    pub measuring: Arc<measuring::Measuring>,
     /// What carries out operations of several steps.
     pub scheduler: Arc<scheduler::Scheduler>,
     /// What takes up interrupted operations.

@@ -7,7 +7,11 @@ use ostler_core::billing::{Billing, Tariff};
 use ostler_core::compute::{Cistern, Compute};
 use ostler_core::deployments::{Deployments, Terms};
 use ostler_core::drivers::Drivers;
+use ostler_core::forwarding::Forwarding;
 use ostler_core::identity::{ClientCredentials, Identity, IssuerConfig, Trusted};
+use ostler_core::images::Images;
+use ostler_core::instances::Instances;
+use ostler_core::measuring::Measuring;
 use ostler_core::recovery::Recovery;
 use ostler_core::scheduler::Scheduler;
 use ostler_core::schedules::Schedules;
@@ -15,10 +19,11 @@ use ostler_core::services::{Machine, Registration, ServiceType, Services, Settin
 use ostler_core::sweeper::{Orphans, Sweeper};
 use ostler_core::{Core, StoreState};
 use ostler_drivers::{
-    CloudSettings, Grants, Host, HypervisorSettings, Instances, Limits, LoadPolicy, Runtime, Tls, VerifyingKey, Virtualization,
+    CloudSettings, Grants, Host, HypervisorSettings, Limits, LoadPolicy, Runtime, Tls, VerifyingKey, Virtualization,
     private_directory,
 };
 use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Identity as ClientIdentity, Origin, Timeouts};
+use ostler_images::Fetcher;
 use ostler_registries::{Holder, Registries};
 use ostler_store::{Options, Store};
 use std::collections::BTreeMap;
@@ -46,6 +51,9 @@ pub enum StartError {
     /// The plugin host.
     #[error(transparent)]
     Drivers(#[from] ostler_drivers::LoadError),
+    /// The directory of images.
+    #[error(transparent)]
+    Images(#[from] ostler_images::Error),
     /// A use case.
     #[error(transparent)]
     Core(#[from] ostler_core::Error),
@@ -117,6 +125,11 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let deployments = Deployments::new(Arc::clone(&compute), Arc::clone(&billing), Arc::clone(&scheduler), placing);
     let deployments = Arc::new(deployments);
     let schedules = Arc::new(Schedules::new(Arc::clone(&deployments), store.clone()));
+    let fetcher = Fetcher::new(ostler_images::Settings::new(data.join("images")))?;
+    let images = Images::new(Arc::clone(&compute), Some(Arc::new(fetcher)));
+    let instances = Instances::new(Arc::clone(&compute), Arc::clone(&images));
+    let forwarding = Forwarding::new(Arc::clone(&instances), ostler_core::forwarding::Settings::default());
+    let measuring = Measuring::new(Arc::clone(&instances), ostler_core::measuring::Settings::default());
     let recovery = Arc::new(Recovery::new(Arc::clone(&scheduler)));
     let work = &config.work;
     let sweeper = (work.sweep_seconds > 0).then(|| {
@@ -131,6 +144,10 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
         services,
         deployments,
         schedules,
+        images,
+        instances,
+        forwarding,
+        measuring,
         scheduler,
         recovery,
         sweeper,
@@ -325,8 +342,8 @@ fn settings(name: &str, cloud: &config::Cloud) -> Result<CloudSettings, StartErr
             ..Limits::default()
         },
         instances: match cloud.instances {
-            config::Instances::Warm => Instances::Warm,
-            config::Instances::Fresh => Instances::Fresh,
+            config::Instances::Warm => ostler_drivers::Instances::Warm,
+            config::Instances::Fresh => ostler_drivers::Instances::Fresh,
         },
         tls: Tls { ca_pem: cloud.tls.ca.as_ref().map(read).transpose()?, identity },
         hypervisor: hypervisor(&cloud.hypervisor),

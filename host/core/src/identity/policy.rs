@@ -18,10 +18,17 @@ pub enum Role {
     Supervisor,
     /// The manager of one service. Nobody is given this role: a manager's certificate is.
     ServiceManager,
+    /// Sees a whole platform and keeps its catalogue of images, from afar.
+    Provider,
+    /// Has the full control of what runs on a platform, and looks after its guests.
+    LocalAdmin,
+    /// Has instances of his own, made from the catalogue.
+    Guest,
 }
 
 /// All roles that users can have.
-pub const ROLES: [Role; 5] = [Role::Admin, Role::Agent, Role::User, Role::Monitor, Role::Customer];
+pub const ROLES: [Role; 8] =
+    [Role::Admin, Role::Agent, Role::User, Role::Monitor, Role::Customer, Role::Provider, Role::LocalAdmin, Role::Guest];
 
 impl Role {
     /// As the store and the configuration spell it.
@@ -34,6 +41,9 @@ impl Role {
             Self::Customer => "customer",
             Self::Supervisor => "supervisor",
             Self::ServiceManager => "service-manager",
+            Self::Provider => "provider",
+            Self::LocalAdmin => "local_admin",
+            Self::Guest => "guest",
         }
     }
 
@@ -72,10 +82,22 @@ pub enum Permission {
     ReadUsers,
     /// Add, change and disable users; grant credit; create and revoke tokens and certificates.
     ChangeUsers,
+    /// See a platform's resources, and the images from which instances can be made.
+    UseCatalogue,
+    /// Register and delete images.
+    ManageImages,
+    /// Have instances and forwarding rules of one's own.
+    UseInstances,
+    /// See all instances and forwarding rules, whoever has them.
+    SeeInstances,
+    /// Change and delete them, too.
+    ManageInstances,
+    /// See, add, change and delete guests.
+    ManageGuests,
 }
 
 /// All permissions.
-pub const PERMISSIONS: [Permission; 13] = [
+pub const PERMISSIONS: [Permission; 19] = [
     Permission::ReadCompute,
     Permission::ChangeCompute,
     Permission::ReadDrivers,
@@ -89,6 +111,12 @@ pub const PERMISSIONS: [Permission; 13] = [
     Permission::SubmitDataEvents,
     Permission::ReadUsers,
     Permission::ChangeUsers,
+    Permission::UseCatalogue,
+    Permission::ManageImages,
+    Permission::UseInstances,
+    Permission::SeeInstances,
+    Permission::ManageInstances,
+    Permission::ManageGuests,
 ];
 
 impl Permission {
@@ -108,6 +136,12 @@ impl Permission {
             Self::SubmitDataEvents => "data-events.submit",
             Self::ReadUsers => "users.read",
             Self::ChangeUsers => "users.change",
+            Self::UseCatalogue => "catalogue.use",
+            Self::ManageImages => "images.manage",
+            Self::UseInstances => "instances.use",
+            Self::SeeInstances => "instances.see",
+            Self::ManageInstances => "instances.manage",
+            Self::ManageGuests => "guests.manage",
         }
     }
 
@@ -120,8 +154,9 @@ impl Permission {
 /// Whether this role permits it.
 pub(super) fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{
-        ChangeCompute, ChangeDrivers, ChangeUsers, ChangeWork, ManageService, ReadCompute, ReadDrivers, ReadMetrics, ReadUsers,
-        ReadWork, SubmitDataEvents, UseDeployments, UseServices,
+        ChangeCompute, ChangeDrivers, ChangeUsers, ChangeWork, ManageGuests, ManageImages, ManageInstances, ManageService,
+        ReadCompute, ReadDrivers, ReadMetrics, ReadUsers, ReadWork, SeeInstances, SubmitDataEvents, UseCatalogue, UseDeployments,
+        UseInstances, UseServices,
     };
     let permitted: &[Permission] = match role {
         Role::Admin => &[
@@ -137,13 +172,22 @@ pub(super) fn permits(role: Role, permission: Permission) -> bool {
             SubmitDataEvents,
             ReadUsers,
             ChangeUsers,
+            UseCatalogue,
+            ManageImages,
+            UseInstances,
+            SeeInstances,
+            ManageInstances,
+            ManageGuests,
         ],
-        Role::Agent => &[ReadCompute, ChangeCompute, UseServices, UseDeployments],
+        Role::Agent => &[ReadCompute, ChangeCompute, UseServices, UseDeployments, UseCatalogue, UseInstances],
         Role::User => &[ReadCompute],
         Role::Monitor => &[ReadMetrics],
         Role::Customer => &[UseServices, UseDeployments],
         Role::Supervisor => &[UseDeployments],
         Role::ServiceManager => &[ManageService],
+        Role::Provider => &[UseCatalogue, ManageImages, SeeInstances],
+        Role::LocalAdmin => &[UseCatalogue, ManageImages, UseInstances, SeeInstances, ManageInstances, ManageGuests],
+        Role::Guest => &[UseCatalogue, UseInstances],
     };
     permitted.contains(&permission)
 }
