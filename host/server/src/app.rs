@@ -118,6 +118,7 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let issuer = services.settings().director.to_string();
     let mut placing = ostler_core::deployments::Settings::new(issuer.trim_end_matches('/'));
     placing.clouds = Some(terms(&config.clouds));
+    placing.charged = config.billing.deployments;
     placing.strict = config.api.indigo.strict;
     placing.registries = registries(&config.api.indigo.registries)?;
     // Machines know the authorities of the world, and not ours.

@@ -142,6 +142,7 @@ impl Store {
                    UNION ALL SELECT 'no node has the open reservation ', e.user_id, e.id FROM credit_entries e \
                    WHERE e.kind = 'reserve' AND NOT EXISTS (SELECT 1 FROM credit_entries c WHERE c.reservation = e.id) \
                    AND NOT EXISTS (SELECT 1 FROM service_nodes n WHERE n.reservation = e.id) \
+                   AND NOT EXISTS (SELECT 1 FROM resource_credit r WHERE r.reservation = e.id) \
                    UNION ALL SELECT 'there is no account for the number ', u.id, u.number FROM users u \
                    WHERE NOT EXISTS (SELECT 1 FROM credit_accounts a WHERE a.user_id = u.id) ORDER BY 2, 1, 3";
         let line = |row: &Row| {

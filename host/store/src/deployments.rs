@@ -9,6 +9,7 @@ use crate::db::{Tx, args, transaction};
 use crate::deployment_rows::{GET, apply, insert, whole};
 use crate::events::append;
 use crate::operations::{known, text_enum};
+use crate::resource_credit;
 use crate::resources::{self, Resource, ResourceChange};
 use crate::{Begin, Error, NewEvent, NewOperation, Progress, Step, Store, work};
 
@@ -307,6 +308,7 @@ impl Store {
         let removed = transaction!(self.db(), |tx| async {
             let sql = concat!("DELETE FROM deployments WHERE id = $1 RETURNING ", callbacks::told_columns!());
             let Some(row) = tx.optional(sql, args![id]).await? else { return Ok((false, false)) };
+            resource_credit::end(tx, id, "", &event.actor).await?;
             let told = callbacks::write(tx, CallbackKind::DeleteDone, &row).await?;
             append(tx, event).await?;
             Ok::<_, Error>((true, told))

@@ -24,6 +24,7 @@ mod open;
 mod operations;
 mod pages;
 mod reports;
+mod resource_credit;
 mod resources;
 mod retention;
 mod schedule_events;
@@ -52,6 +53,7 @@ pub use operations::{
 };
 pub use pages::Page;
 pub use reports::{MachineReport, ReportState};
+pub use resource_credit::ResourceCredit;
 pub use resources::{Resource, ResourceChange, ResourceState};
 pub use schedule_events::{NewScheduleEvent, PendingEvent, ScheduleEvent, ScheduleEventSort, ScheduleEventState};
 pub use schedules::{ExpressionSyntax, NewSchedule, RunningSchedule, Schedule, ScheduleSort, ScheduleStatus};

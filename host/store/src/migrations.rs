@@ -46,6 +46,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../migrations/0008_reports.sqlite.sql"),
         include_str!("../migrations/0008_reports.postgres.sql"),
     ),
+    (
+        12,
+        "resource credit",
+        include_str!("../migrations/0012_resource_credit.sqlite.sql"),
+        include_str!("../migrations/0012_resource_credit.postgres.sql"),
+    ),
 ];
 
 /// The migrations for SQLite.

@@ -6,6 +6,7 @@ use crate::db::{Row, Tx, args, transaction};
 use crate::deployment_rows::json;
 use crate::events::append;
 use crate::operations::text_enum;
+use crate::resource_credit;
 use crate::{Error, NewEvent, Store};
 
 text_enum! {
@@ -186,9 +187,12 @@ impl Store {
         transaction!(self.db(), |tx| apply(tx, None, id, change))
     }
 
-    /// Forgets a resource. Whether there was one.
+    /// Forgets a resource, and ends the charges for its machine. Whether there was one.
     pub async fn resource_remove(&self, id: &str) -> Result<bool, Error> {
-        Ok(self.db().write_count("DELETE FROM resources WHERE id = $1 RETURNING 1", args![id]).await? > 0)
+        transaction!(self.db(), |tx| async {
+            resource_credit::end(tx, "", id, "host").await?;
+            Ok::<_, Error>(tx.execute("DELETE FROM resources WHERE id = $1", args![id]).await? > 0)
+        })
     }
 }
 

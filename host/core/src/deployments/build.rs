@@ -233,6 +233,8 @@ impl Create {
             let change = ResourceChange { state: Some(ResourceState::Error), ..ResourceChange::default() };
             self.0.store.resource_change(&resource.id, &change).await?;
         }
+        // What stays runs, and is paid for.
+        self.0.settle(work, None).await?;
         let event = self.0.event("deployment.create.failed", work);
         self.0.store.deployment_change(subject(work), &change, Some(&event)).await?;
         Ok(())
@@ -244,6 +246,7 @@ impl Create {
             return Ok(());
         }
         let outputs = self.0.outputs(&deployment).await?;
+        self.0.settle(work, None).await?;
         for resource in self.0.store.resources(subject(work)).await? {
             let change = ResourceChange { state: Some(ResourceState::Started), ..ResourceChange::default() };
             self.0.store.resource_change(&resource.id, &change).await?;
@@ -305,6 +308,9 @@ impl Inner {
         if let Err(error) = self.store.resource_change(resource, &intent).await {
             return Try::again(&error.into());
         }
+        if let Err(tried) = self.reserve(work, step, &spec.size_id).await {
+            return tried;
+        }
         if let Some(secret) = step.input["report"].as_str() {
             match self.user_data(work, resource, secret).await {
                 Ok(data) => spec.user_data = Some(data),
@@ -348,6 +354,9 @@ impl Inner {
         };
         let resource = text(&step.input, "resource");
         if let Err(error) = self.store.report_forget(subject(work), resource).await {
+            return Try::again(&error.into());
+        }
+        if let Err(error) = self.store.resource_release(subject(work), resource, &work.operation.actor).await {
             return Try::again(&error.into());
         }
         match self.store.resource_change(resource, &gone).await {

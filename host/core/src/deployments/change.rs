@@ -145,6 +145,19 @@ impl Deployments {
             return Err(refused("act", &deployment));
         }
         let resource = self.resource(who, id, resource).await?;
+        self.0.act_on(who, &deployment, &resource, action).await
+    }
+}
+
+impl Inner {
+    /// Begins to start or stop the machine of a resource.
+    pub(super) async fn act_on(
+        &self,
+        who: &Principal,
+        deployment: &Deployment,
+        resource: &Resource,
+        action: Action,
+    ) -> Result<(), Error> {
         let machine = resource.cloud.as_ref().zip(resource.token.as_ref());
         let Some((cloud, token)) = machine else {
             return Err(DeploymentError::Action(format!("Actions not supported on node of type {}", resource.type_name)).into());
@@ -164,7 +177,7 @@ impl Deployments {
             Step { cloud: Some(cloud.clone()), input: input.clone(), ..Step::new(0, 1, "act") },
             Step { onward: true, ..Step::new(0, 2, "note") },
         ];
-        self.0.work(who, &deployment, None, &change, (&[], &changed), OperationKind::ActOnResource, input, &steps).await
+        self.work(who, deployment, None, &change, (&[], &changed), OperationKind::ActOnResource, input, &steps).await
     }
 }
 
@@ -251,7 +264,15 @@ impl Update {
         for plan in &mut blueprint.nodes {
             plan.count = u32::try_from(machines.iter().filter(|machine| machine.node == plan.name).count()).unwrap_or(u32::MAX);
         }
-        let candidate = self.0.candidate(text(input, "cloud").to_owned()).await;
+        let mut candidate = self.0.candidate(text(input, "cloud").to_owned()).await;
+        candidate.balance = match self.0.store.deployment_get(subject(work)).await {
+            Ok(Some(deployment)) => match self.0.balance(&deployment).await {
+                Ok(balance) => balance,
+                Err(error) => return Try::again(&error),
+            },
+            Ok(None) => return Try::failed(&Error::Invalid("the deployment is gone".into())),
+            Err(error) => return Try::again(&error.into()),
+        };
         let placement = super::placement::place(&blueprint, &[candidate]);
         let Some(choice) = placement.ranking.first() else {
             let reasons: Vec<_> = placement.refused.into_iter().flat_map(|refusal| refusal.reasons).collect();
@@ -318,6 +339,7 @@ impl Update {
         text(input, "template").clone_into(&mut deployment.template);
         deployment.parameters = input["parameters"].clone();
         let outputs = self.0.outputs(&deployment).await?;
+        self.0.settle(work, None).await?;
         for resource in self.0.store.resources(subject(work)).await? {
             if resource.state != ResourceState::Stopped {
                 let change = ResourceChange { state: Some(ResourceState::Started), ..ResourceChange::default() };
@@ -359,7 +381,7 @@ impl Workflow for Act {
     async fn act(&self, work: &Work, position: usize) -> Try {
         let step = &work.steps[position];
         match step.kind.as_str() {
-            "act" => self.act_once(step).await,
+            "act" => self.act_once(work, step).await,
             "note" => noted(self.note(work, None).await),
             _ => Try::done(json!({})),
         }
@@ -379,7 +401,7 @@ impl Workflow for Act {
 
 impl Act {
     /// Asks for the action where the machine is not there yet, and waits until it is.
-    async fn act_once(&self, step: &Step) -> Try {
+    async fn act_once(&self, work: &Work, step: &Step) -> Try {
         let (cloud, token) = match self.0.cloud_of(step) {
             Ok(both) => both,
             Err(error) => return Try::failed(&error),
@@ -402,6 +424,9 @@ impl Act {
             // On its way, by an earlier try or somebody else's order.
             return Try::wait(self.0.settings.poll);
         }
+        if !stop && let Err(error) = self.0.reserve_again(work, text(&step.input, "resource")).await {
+            return if matches!(error, Error::NoCredit { .. }) { Try::failed(&error) } else { Try::again(&error) };
+        }
         match cloud.act(&node.id, action).await {
             Ok(()) => Try::wait(self.0.settings.poll),
             Err(error) if error.kind == ostler_drivers::ErrorKind::Conflict => Try::again(&Error::Cloud(error)),
@@ -413,14 +438,20 @@ impl Act {
         let input = &work.operation.input;
         let stop = text(input, "action") == "stop";
         let state = if stop == failure.is_none() { ResourceState::Stopped } else { ResourceState::Started };
+        let resource = text(input, "resource");
+        if failure.is_some() {
+            self.0.store.resource_release(subject(work), resource, &work.operation.actor).await?;
+        } else {
+            self.0.settle(work, Some(resource)).await?;
+        }
         let change = ResourceChange { state: Some(state), ..ResourceChange::default() };
-        self.0.store.resource_change(text(input, "resource"), &change).await?;
+        self.0.store.resource_change(resource, &change).await?;
         let outcome = failure.map_or("done", |failure| text(failure, "message"));
         let change = DeploymentChange {
             during: Some(work.operation.id.clone()),
             task: Some(DeploymentTask::None),
             operation: Some(None),
-            log_line: Some(format!("{} of {}: {outcome}", text(input, "action"), text(input, "resource"))),
+            log_line: Some(format!("{} of {}: {outcome}", text(input, "action"), resource)),
             ..DeploymentChange::default()
         };
         let event = self.0.event("deployment.action.done", work);

@@ -6,6 +6,7 @@
 mod blueprint;
 mod build;
 mod change;
+mod charges;
 mod placement;
 mod placing;
 mod records;
@@ -162,6 +163,8 @@ pub struct Settings {
     pub authority: Option<String>,
     /// How long they may take.
     pub reports_within: Duration,
+    /// Whether machines are paid for by owners with an account here.
+    pub charged: bool,
     /// External registries of agreements and providers.
     pub registries: Option<Arc<Registries>>,
     pub(crate) policy: Policy,
@@ -179,6 +182,7 @@ impl Settings {
             poll: Duration::from_millis(500),
             authority: None,
             reports_within: Duration::from_secs(3600),
+            charged: false,
             registries: None,
             policy: Policy::default(),
         }
@@ -302,46 +306,7 @@ impl Deployments {
     /// Removes it. `force`: forgets what cannot be removed.
     pub async fn delete(&self, who: &Principal, id: &str, force: bool) -> Result<(), Error> {
         let deployment = self.own(who, id).await?;
-        let under_way = deployment.operation.clone();
-        let removal = match deployment.status {
-            DeploymentStatus::DeleteInProgress => return Err(refused("delete", &deployment)),
-            // A removal that is stuck goes on; all it needs is to be told.
-            DeploymentStatus::DeleteFailed => under_way.clone(),
-            _ => None,
-        };
-        if let Some(removal) = removal {
-            if force {
-                self.0.scheduler.request(&removal, Request::Abandon).await?;
-                let event = NewEvent {
-                    kind: "deployment.forgotten".into(),
-                    subject: id.to_owned(),
-                    cloud: deployment.cloud,
-                    actor: who.user.clone(),
-                    data: json!({}),
-                };
-                self.0.store.deployment_remove(id, &event).await?;
-                return Ok(());
-            }
-            let change = DeploymentChange {
-                during: Some(removal.clone()),
-                status: Some(DeploymentStatus::DeleteInProgress),
-                status_reason: Some(None),
-                ..DeploymentChange::default()
-            };
-            self.0.store.deployment_change(id, &change, None).await?;
-            return self.0.scheduler.request(&removal, Request::Retry).await;
-        }
-        let change = DeploymentChange {
-            status: Some(DeploymentStatus::DeleteInProgress),
-            status_reason: Some(None),
-            task: Some(DeploymentTask::Deployer),
-            ..DeploymentChange::default()
-        };
-        let input = json!({ "instead_of": under_way });
-        let steps = [Step { onward: true, ..Step::new(0, 0, "settle") }];
-        self.0
-            .work(who, &deployment, under_way.as_deref(), &change, (&[], &[]), OperationKind::DeleteDeployment, input, &steps)
-            .await
+        self.0.remove(who, deployment, force).await
     }
 
     /// Gives up a deletion that does not come to its end.
@@ -359,6 +324,52 @@ impl Deployments {
         };
         self.0.store.deployment_change(id, &change, None).await?;
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Begins to remove a deployment. `force`: forgets what cannot be removed.
+    async fn remove(&self, who: &Principal, deployment: Deployment, force: bool) -> Result<(), Error> {
+        let (id, under_way) = (deployment.id.as_str(), deployment.operation.clone());
+        let removal = match deployment.status {
+            DeploymentStatus::DeleteInProgress => return Err(refused("delete", &deployment)),
+            // A removal that is stuck goes on; all it needs is to be told.
+            DeploymentStatus::DeleteFailed => under_way.clone(),
+            _ => None,
+        };
+        if let Some(removal) = removal {
+            if force {
+                self.scheduler.request(&removal, Request::Abandon).await?;
+                let event = NewEvent {
+                    kind: "deployment.forgotten".into(),
+                    subject: id.to_owned(),
+                    cloud: deployment.cloud.clone(),
+                    actor: who.user.clone(),
+                    data: json!({}),
+                };
+                self.store.deployment_remove(id, &event).await?;
+                return Ok(());
+            }
+            let change = DeploymentChange {
+                during: Some(removal.clone()),
+                status: Some(DeploymentStatus::DeleteInProgress),
+                status_reason: Some(None),
+                ..DeploymentChange::default()
+            };
+            self.store.deployment_change(id, &change, None).await?;
+            return self.scheduler.request(&removal, Request::Retry).await;
+        }
+        let change = DeploymentChange {
+            status: Some(DeploymentStatus::DeleteInProgress),
+            status_reason: Some(None),
+            task: Some(DeploymentTask::Deployer),
+            ..DeploymentChange::default()
+        };
+        let input = json!({ "instead_of": under_way });
+        let steps = [Step { onward: true, ..Step::new(0, 0, "settle") }];
+        self
+            .work(who, &deployment, under_way.as_deref(), &change, (&[], &[]), OperationKind::DeleteDeployment, input, &steps)
+            .await
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Candidate {
     pub(crate) failures: f64,
     /// How long it takes to answer, in milliseconds.
     pub(crate) latency_ms: f64,
+    /// What the owner has, where he pays for it.
+    pub(crate) balance: Option<i64>,
     /// Credits per period and size.
     pub(crate) prices: BTreeMap<String, i64>,
     /// Whether it can attach further disks, join networks, and pass on what a first boot has to do.
@@ -76,19 +78,26 @@ const LATENCY: f64 = 0.05;
 pub(crate) fn place(blueprint: &Blueprint, candidates: &[Candidate]) -> Placement {
     let mut placement = Placement::default();
     let mut fitting = Vec::new();
+    let cost = |candidate: &Candidate, fits: &BTreeMap<String, Fit>| -> i64 {
+        let of = |node: &super::blueprint::NodePlan| {
+            let price = fits.get(&node.name).and_then(|fit| candidate.prices.get(&fit.size)).copied().unwrap_or_default();
+            price.saturating_mul(i64::from(node.count))
+        };
+        blueprint.nodes.iter().map(of).fold(0, i64::saturating_add)
+    };
     for candidate in candidates {
-        match fit(blueprint, candidate) {
+        let fits = fit(blueprint, candidate).and_then(|fits| match (candidate.balance, cost(candidate, &fits)) {
+            (Some(balance), cost) if cost > balance => {
+                Err(vec![format!("credit: {cost} are needed for the first period, {balance} are left")])
+            }
+            _ => Ok(fits),
+        });
+        match fits {
             Ok(fits) => fitting.push((candidate, fits)),
             Err(reasons) => placement.refused.push(Refusal { cloud: candidate.cloud.clone(), reasons }),
         }
     }
-    let price = |candidate: &Candidate, fits: &BTreeMap<String, Fit>| -> f64 {
-        let of = |node: &super::blueprint::NodePlan| {
-            let price = fits.get(&node.name).and_then(|fit| candidate.prices.get(&fit.size)).copied().unwrap_or_default();
-            price as f64 * f64::from(node.count)
-        };
-        blueprint.nodes.iter().map(of).sum()
-    };
+    let price = |candidate: &Candidate, fits: &BTreeMap<String, Fit>| cost(candidate, fits) as f64;
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0_f64, f64::max);
     let dearest = most(&mut fitting.iter().map(|(candidate, fits)| price(candidate, fits)));
     let first = most(&mut fitting.iter().map(|(candidate, _)| candidate.priority));

@@ -46,7 +46,14 @@ impl Inner {
         };
         let survey: Option<Survey> = serde_json::from_value(work.operation.input["registries"].clone()).unwrap_or_default();
         let asked = self.candidates().into_iter().map(|cloud| self.standing(cloud, survey.as_ref()));
-        let candidates = futures::future::join_all(asked).await;
+        let mut candidates = futures::future::join_all(asked).await;
+        let balance = match self.balance(&deployment).await {
+            Ok(balance) => balance,
+            Err(error) => return Try::again(&error),
+        };
+        for candidate in &mut candidates {
+            candidate.balance = balance;
+        }
         let placement = placement::place(&reading.blueprint, &candidates);
         let chosen: Vec<_> = placement.ranking.iter().map(|choice| format!("{} ({:.2})", choice.cloud, choice.score)).collect();
         let change = DeploymentChange {
@@ -133,6 +140,7 @@ impl Inner {
             agreements: terms.agreements,
             rank: None,
             failures,
+            balance: None,
             latency_ms: began.elapsed().as_secs_f64() * 1_000.0,
             prices,
             disks: description.has("block-devices"),

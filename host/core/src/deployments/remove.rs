@@ -31,7 +31,7 @@ impl Workflow for Delete {
         let step = &work.steps[position];
         match step.kind.as_str() {
             "settle" => self.settle(work).await,
-            "remove-node" => self.remove_node(step).await,
+            "remove-node" => self.remove_node(work, step).await,
             _ => noted(self.forget(work).await),
         }
     }
@@ -104,7 +104,7 @@ impl Delete {
         Try::done(json!({ "machines": resources.iter().filter_map(machine).collect::<Vec<_>>() }))
     }
 
-    async fn remove_node(&self, step: &Step) -> Try {
+    async fn remove_node(&self, work: &Work, step: &Step) -> Try {
         let (cloud, token) = match self.0.cloud_of(step) {
             Ok(both) => both,
             Err(error) => return Try::again(&error),
@@ -113,8 +113,13 @@ impl Delete {
         if tried.outcome != Outcome::Done {
             return tried;
         }
+        // Set aside for what was never finished.
+        let resource = text(&step.input, "resource");
+        if let Err(error) = self.0.store.resource_release(subject(work), resource, &work.operation.actor).await {
+            return Try::again(&error.into());
+        }
         let gone = ResourceChange { token: Some(None), physical_id: Some(None), ..ResourceChange::default() };
-        match self.0.store.resource_change(text(&step.input, "resource"), &gone).await {
+        match self.0.store.resource_change(resource, &gone).await {
             Ok(_) => tried,
             Err(error) => Try::again(&error.into()),
         }

@@ -5,12 +5,12 @@ use super::*;
 use crate::StoreState;
 use crate::billing::Tariff;
 use crate::compute::tests::component;
-use crate::identity::Role;
+use crate::identity::{Account, Role};
 use crate::recovery::Recovery;
 use crate::scheduler::fault::{Dice, Fault, Faults, a_while};
 use crate::sweeper::{Orphans, Sweeper, Swept};
 use ostler_drivers::{CloudSettings, Host, LoadPolicy, Runtime, Seal, Strictness};
-use ostler_store::{DeploymentFilter, OperationState, Options, WorkFilter};
+use ostler_store::{CreditKind, DeploymentFilter, NewUser, OperationState, Options, WorkFilter};
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
@@ -20,7 +20,12 @@ const CLOUDS: [&str; 2] = ["lab", "far"];
 struct World {
     host: Arc<Host>,
     store: Store,
+    /// Has an account with much credit.
+    ann: Principal,
 }
+
+/// What accounts begin with.
+const CREDIT: i64 = 1_000_000;
 
 /// One life of a host.
 struct Life {
@@ -45,7 +50,21 @@ impl World {
         }
         let prepared = host.prepare("dummy", component(), Seal::Builtin, Strictness::AllOrNothing).await.unwrap();
         host.activate(prepared).await;
-        Self { host, store }
+        let ann = account(&store, "ann", CREDIT).await;
+        Self { host, store, ann }
+    }
+
+    /// What an account has spent; checks the ledger besides.
+    async fn spent(&self, who: &Principal) -> i64 {
+        assert_eq!(self.store.credit_audit().await.unwrap(), [""; 0]);
+        let mut spent = 0;
+        let mut before = None;
+        loop {
+            let page = self.store.credit_history(&who.account().unwrap().id, before, 1_000).await.unwrap();
+            let Some(last) = page.last() else { return spent };
+            before = Some(last.id);
+            spent -= page.iter().filter(|entry| entry.kind != CreditKind::Grant).map(|entry| entry.amount).sum::<i64>();
+        }
     }
 
     /// A host that starts on what there is.
@@ -57,6 +76,7 @@ impl World {
         let compute = Compute::new(Arc::clone(&self.host), Arc::clone(&scheduler), None);
         let terms = |priority| Terms { priority, agreements: Vec::new(), service: None };
         let settings = Settings {
+            charged: true,
             clouds: Some(BTreeMap::from([("lab".into(), terms(2.0)), ("far".into(), terms(1.0))])),
             poll: Duration::from_millis(2),
             policy: Policy { tries: 3, first_pause: 1_000, longest_pause: 2_000, stuck_pause: 5_000 },
@@ -112,8 +132,17 @@ impl Life {
     }
 }
 
+/// Somebody without an account.
 fn ann() -> Principal {
     Principal::new("ann", vec![Role::Customer], Scheme::Token)
+}
+
+/// Somebody with an account.
+async fn account(store: &Store, name: &str, credit: i64) -> Principal {
+    let new = NewUser { username: name.into(), active: true, credit, ..NewUser::default() };
+    let user = store.user_create(&new).await.unwrap();
+    let account = Some(Account { id: user.id, number: user.number });
+    Principal { account, ..Principal::new(name, vec![Role::Customer], Scheme::Token) }
 }
 
 fn template(webs: u32, image: &str) -> String {
@@ -384,14 +413,17 @@ async fn steps_break_at_random() {
 
 /// A deployment's whole life, in which this goes wrong. Returns what of it did not.
 async fn one_life(world: &World, workflow: &str, plot: &str) -> Vec<String> {
-    let ann = ann();
+    let ann = world.ann.clone();
+    let before = world.spent(&ann).await;
     let mut life = world.life(plot);
     let made = life.deployments.create(&ann, submission(template(1, "distribution: debian")), None).await.unwrap();
     settled(world, &mut life, plot).await;
     let there = life.deployments.get(&ann, &made.id).await.unwrap();
     let complete = there.status == DeploymentStatus::CreateComplete;
     assert!(complete || there.status == DeploymentStatus::CreateFailed, "{plot}: {:?}", there.status);
-    assert_eq!(world.machines().await.len(), if complete { 2 } else { 0 }, "{plot}");
+    let mut paid = if complete { 2 } else { 0 };
+    assert_eq!(world.machines().await.len(), paid, "{plot}");
+    assert_eq!(world.spent(&ann).await - before, paid as i64, "{plot}: a machine that is not there costs nothing");
     if complete && workflow == "update-deployment" {
         let resources = life.deployments.resources(&ann, &made.id, Some("tosca.nodes.Compute")).await.unwrap();
         let web = resources.iter().find(|resource| resource.node == "web").unwrap();
@@ -405,6 +437,7 @@ async fn one_life(world: &World, workflow: &str, plot: &str) -> Vec<String> {
             other => panic!("{plot}: {other:?}"),
         };
         assert_eq!(world.machines().await.len(), expected, "{plot}");
+        paid += if expected == 3 { 2 } else { 0 };
         assert_eq!(life.deployments.resources(&ann, &made.id, None).await.unwrap().len(), expected + 1, "{plot}");
     }
     if complete && workflow == "act-on-resource" {
@@ -419,6 +452,7 @@ async fn one_life(world: &World, workflow: &str, plot: &str) -> Vec<String> {
     settled(world, &mut life, plot).await;
     assert!(life.deployments.get(&ann, &made.id).await.is_err(), "{plot}");
     assert!(world.machines().await.is_empty(), "{plot}");
+    assert_eq!(world.spent(&ann).await - before, paid as i64, "{plot}");
     life.scheduler.stop().await;
     life.scheduler.idle_faults()
 }
@@ -435,6 +469,71 @@ async fn settled(world: &World, life: &mut Life, plot: &str) {
     for work in world.store.work_list(WorkFilter::All, None, 1_000).await.unwrap() {
         assert_ne!(work.operation.state, OperationState::Abandoned, "{plot}");
     }
+}
+
+/// Machines are paid for in advance, by whoever has an account; who cannot pay gets none, and has none in the end.
+#[tokio::test]
+async fn machines_cost_credit() {
+    const HOUR: i64 = 3_600_000_000;
+    let world = World::new(&[]).await;
+    let mut life = world.life("");
+    let cid = account(&world.store, "cid", 4).await;
+    // Three machines an hour; four, and it says so.
+    let made = life.deployments.create(&cid, submission(template(4, "distribution: debian")), None).await.unwrap();
+    assert!(life.wait_for_the_end(&world.store).await);
+    let got = life.deployments.get(&cid, &made.id).await.unwrap();
+    let reason = got.status_reason.unwrap();
+    assert!(reason.contains("lab: credit: 5 are needed for the first period, 4 are left"), "{reason}");
+    assert_eq!((world.spent(&cid).await, world.machines().await.len()), (0, 0));
+    life.deployments.delete(&cid, &made.id, false).await.unwrap();
+    let made = life.deployments.create(&cid, submission(template(2, "distribution: debian")), None).await.unwrap();
+    assert!(life.wait_for_the_end(&world.store).await);
+    assert_eq!(life.deployments.get(&cid, &made.id).await.unwrap().status, DeploymentStatus::CreateComplete);
+    assert_eq!(world.spent(&cid).await, 3);
+    let bigger = submission(template(4, "distribution: debian"));
+    life.deployments.update(&cid, &made.id, bigger).await.unwrap();
+    assert!(life.wait_for_the_end(&world.store).await);
+    let got = life.deployments.get(&cid, &made.id).await.unwrap();
+    assert_eq!((got.status, world.spent(&cid).await), (DeploymentStatus::UpdateFailed, 3), "{:?}", got.status_reason);
+
+    // The next hour: one can be paid for, the others are stopped, one at a time.
+    let now = ostler_store::now();
+    assert_eq!(life.deployments.meter_once(now).await.unwrap(), 0, "this hour is paid for");
+    assert_eq!(life.deployments.meter_once(now + HOUR).await.unwrap(), 1);
+    assert!(life.wait_for_the_end(&world.store).await);
+    assert_eq!(life.deployments.meter_once(now + HOUR).await.unwrap(), 0);
+    assert!(life.wait_for_the_end(&world.store).await);
+    assert_eq!(life.deployments.meter_once(now + HOUR).await.unwrap(), 0);
+    let states = async |life: &Life| -> Vec<ResourceState> {
+        let machines = life.deployments.resources(&cid, &made.id, Some("tosca.nodes.Compute")).await.unwrap();
+        machines.iter().map(|machine| machine.state).collect()
+    };
+    let stopped = states(&life).await.iter().filter(|state| **state == ResourceState::Stopped).count();
+    assert_eq!((stopped, world.machines().await.len(), world.spent(&cid).await), (2, 3, 4));
+    let events = world.store.events_after(0, 1_000).await.unwrap();
+    assert_eq!(events.iter().filter(|event| event.kind == "credit.exhausted").count(), 2);
+
+    // What is stopped costs nothing, and starts again with credit only, once its hour is over.
+    let machines = life.deployments.resources(&cid, &made.id, Some("tosca.nodes.Compute")).await.unwrap();
+    let idle = machines.iter().find(|machine| machine.state == ResourceState::Stopped).unwrap();
+    life.deployments.act(&cid, &made.id, &idle.id, Action::Start).await.unwrap();
+    assert!(life.wait_for_the_end(&world.store).await);
+    assert_eq!(world.spent(&cid).await, 4, "its first hour is not over");
+    let running = life.deployments.resource(&cid, &made.id, &idle.id).await.unwrap();
+    assert_eq!(running.state, ResourceState::Started);
+
+    // Who has no account is not charged.
+    let free = life.deployments.create(&ann(), submission(template(1, "distribution: debian")), None).await.unwrap();
+    assert!(life.wait_for_the_end(&world.store).await);
+    assert_eq!(life.deployments.get(&ann(), &free.id).await.unwrap().status, DeploymentStatus::CreateComplete);
+    assert_eq!(life.deployments.meter_once(now + 9 * HOUR).await.unwrap(), 0, "nobody can pay");
+    assert!(life.wait_for_the_end(&world.store).await);
+    for (who, id) in [(&cid, &made.id), (&ann(), &free.id)] {
+        life.deployments.delete(who, id, false).await.unwrap();
+        assert!(life.wait_for_the_end(&world.store).await);
+    }
+    assert_eq!((world.spent(&cid).await, world.machines().await.len()), (4, 0));
+    life.scheduler.stop().await;
 }
 
 /// What failed operations have left behind goes, at second sight; nobody else's is touched; what has vanished is noted.

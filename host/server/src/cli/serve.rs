@@ -115,6 +115,7 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
     background.spawn(Arc::clone(&core.scheduler).beat());
     background.spawn(Arc::clone(&core.schedules).run());
     background.spawn(Arc::clone(&core.services).meter());
+    background.spawn(Arc::clone(&core.deployments).meter());
     background.spawn(Arc::clone(&core.forwarding).run());
     background.spawn(Arc::clone(&core.measuring).run());
     if let Some(sweeper) = &core.sweeper {

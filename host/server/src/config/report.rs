@@ -45,7 +45,9 @@ impl Config {
         let types: Vec<_> = self.services.types.keys().map(String::as_str).collect();
         let metering = if self.services.metering { "metered by the host" } else { "not metered" };
         lines.add("services", &format!("{} ({metering})", if types.is_empty() { "none".to_owned() } else { types.join(", ") }));
-        let price = format!("{} per node and {} s", count_u64(self.billing.price, "credit"), self.billing.period_seconds);
+        let for_what = if self.billing.deployments { "; deployments are charged" } else { "" };
+        let (price, period) = (count_u64(self.billing.price, "credit"), self.billing.period_seconds);
+        let price = format!("{price} per node and {period} s{for_what}");
         lines.add("billing", &price);
         lines.add("log", &format!("{} ({:?})", self.log.filter, self.log.format).to_lowercase());
         if self.clouds.is_empty() {

@@ -87,6 +87,7 @@ pub(super) fn billing(root: &Section<'_, '_>, clouds: &BTreeMap<String, Cloud>) 
     Billing {
         price: section.integer("price", 1, 0..=LARGEST_PRICE, "credits"),
         period_seconds: section.integer("period_seconds", 3600, 1..=31_536_000, "seconds"),
+        deployments: section.boolean("deployments").is_some_and(|(charged, _)| charged),
         prices,
     }
 }

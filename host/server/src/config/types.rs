@@ -555,13 +555,16 @@ pub struct Billing {
     pub price: u64,
     /// What is paid for at a time, in seconds. Default 3600.
     pub period_seconds: u64,
+    /// Whether the machines of deployments are paid for, too, by owners who have an account here. Whose credit does not suffice
+    /// gets none, and whose credit is used up has them stopped. Default false.
+    pub deployments: bool,
     /// `[billing.prices.CLOUD]`: prices by size, where they differ.
     pub prices: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 impl Default for Billing {
     fn default() -> Self {
-        Self { price: 1, period_seconds: 3600, prices: BTreeMap::new() }
+        Self { price: 1, period_seconds: 3600, deployments: false, prices: BTreeMap::new() }
     }
 }
 

@@ -20,6 +20,7 @@ mod links;
 mod opening;
 mod operations;
 mod reports;
+mod resource_credit;
 mod resources;
 mod retention;
 mod schedules;
@@ -71,6 +72,7 @@ suite! {
     callbacks: a_life_is_told, nobody_is_told_where_nobody_asked, all_or_nothing, a_key_tells_once, one_at_a_time_and_in_order,
         claims_are_bounded, claimants_race, writers_race, forgotten_after_a_time;
     resources: changes;
+    resource_credit: life, races;
     retention: operations_that_are_over, what_is_kept, in_portions, events;
     schedules: life, refusals, idempotency, events, races, pages, event_pages;
     drivers: history, race_ends_at_the_highest;

@@ -1,0 +1,16 @@
+-- Beside this file lies its twin for SQLite; the two must describe the same tables. Times are microseconds UTC, money is whole
+-- credits.
+
+-- What machines of deployments cost, and until when they are paid for. The reservation is named as long as it is open. Without a
+-- foreign key to the resource: whoever removes that closes the reservation first.
+CREATE TABLE resource_credit (
+    resource    TEXT    NOT NULL PRIMARY KEY,
+    deployment  TEXT    NOT NULL,
+    user_id     TEXT    NOT NULL REFERENCES users (id),
+    cloud       TEXT    NOT NULL,
+    price       BIGINT NOT NULL CHECK (price >= 0),
+    reservation BIGINT UNIQUE REFERENCES credit_entries (id),
+    paid_until  BIGINT
+);
+CREATE INDEX resource_credit_deployment ON resource_credit (deployment);
+CREATE INDEX resource_credit_due ON resource_credit (paid_until, resource) WHERE paid_until IS NOT NULL;
