@@ -63,6 +63,8 @@ pub enum Reply {
     Taken,
     /// It may go better another time.
     Failed(String),
+    /// The same, but not before this time has passed: the receiver says so.
+    Later(String, Duration),
     /// It will not go better.
     Refused(String),
 }
@@ -188,12 +190,20 @@ impl Callbacks {
 
     async fn record(&self, callback: &Callback, reply: Reply) -> Result<(), ostler_store::Error> {
         let (id, deployment, kind, tries) = (&callback.id, &callback.deployment, callback.kind.as_str(), callback.tries);
+        let again = |wait: Duration| {
+            let next = next_try((self.clock)(), callback.created_at, tries, rand::random())?;
+            // No receiver is waited for longer than we would wait by ourselves.
+            let asked = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX).min(LONGEST_PAUSE);
+            let end = callback.created_at.saturating_add(PATIENCE);
+            Some(next.max((self.clock)().saturating_add(asked)).min(end))
+        };
         let (why, next) = match reply {
             Reply::Taken => {
                 tracing::debug!(callback = id, deployment, kind, tries, "callback delivered");
                 return self.store.callback_end(id, &self.owner, CallbackOutcome::Delivered, None, None).await;
             }
-            Reply::Failed(why) => (why, next_try((self.clock)(), callback.created_at, tries, rand::random())),
+            Reply::Failed(why) => (why, again(Duration::ZERO)),
+            Reply::Later(why, wait) => (why, again(wait)),
             Reply::Refused(why) => (why, None),
         };
         let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_ERROR).collect();

@@ -17,6 +17,7 @@ pub mod instances;
 pub mod kill;
 pub mod measuring;
 pub mod recovery;
+pub mod retention;
 pub mod scheduler;
 pub mod schedules;
 pub mod services;

@@ -8,7 +8,7 @@ pub use secret::{FILE, SecretError, Secrets};
 
 use crate::config::{self, Config, Mode};
 use async_trait::async_trait;
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use ostler_core::callbacks::{Callbacks, Delivery, Reply, Sender};
 use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Error, Part, RequestBody, Timeouts, full};
@@ -94,6 +94,7 @@ impl Sender for Signed {
             Err(_) => return Reply::Failed(format!("no answer within {} s", LIMIT.as_secs())),
         };
         let status = response.status();
+        let wait = retry_after(response.headers(), ostler_store::now());
         let _ = tokio::time::timeout(ANSWER_LIMIT, response.into_body().bytes(ANSWER)).await;
         match status {
             status if status.is_success() => Reply::Taken,
@@ -101,9 +102,22 @@ impl Sender for Signed {
             status if status.is_redirection() => {
                 Reply::Failed(format!("the receiver answered {}; redirects are not followed", status.as_u16()))
             }
-            status => Reply::Failed(format!("the receiver answered {}", status.as_u16())),
+            status => {
+                let why = format!("the receiver answered {}", status.as_u16());
+                wait.map_or_else(|| Reply::Failed(why.clone()), |wait| Reply::Later(why.clone(), wait))
+            }
         }
     }
+}
+
+/// How long the receiver wants to be left alone (RFC 9110, section 10.2.3), at a time in microseconds UTC.
+fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_microsecond();
+    Some(Duration::from_micros(u64::try_from(at.saturating_sub(now)).unwrap_or_default()))
 }
 
 impl Signed {

@@ -20,6 +20,9 @@ const PAGES: usize = 300;
 /// Deployments that are built at once, and how many orders are sent at a time.
 const AT_ONCE: usize = 1_000;
 const SENDERS: usize = 16;
+/// How long machines take to come up where it counts when that is seen, in milliseconds, and how many are watched.
+const BOOT: u64 = 400;
+const WATCHED: usize = 15;
 const PATIENCE: Duration = Duration::from_secs(240);
 
 const CONFIGURATION: &str = "
@@ -59,6 +62,11 @@ pub(crate) fn run(report: &mut Report, scratch: &Scratch) {
     let file = scratch.file("built.toml", CONFIGURATION.as_bytes());
     let server = Server::spawn(&scratch.path("built"), Some(&file));
     at_once(report, &server);
+    server.stop();
+    let slow = CONFIGURATION.replace("form = \"plain\"", &format!("form = \"plain\", boot_ms = {BOOT}"));
+    let file = scratch.file("slow.toml", format!("{slow}[api.crs4]\nopen = true\n").as_bytes());
+    let server = Server::spawn(&scratch.path("slow"), Some(&file));
+    visible(report, server.address);
     server.stop();
 }
 
@@ -195,5 +203,47 @@ async fn until(connection: &mut Connection, number: usize, began: Instant, look:
         assert!(began.elapsed() < PATIENCE, "not complete in time: {page}");
         look();
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// From the moment in which the provider shows that a machine is up, to that in which its deployment is complete.
+fn visible(report: &mut Report, address: SocketAddr) {
+    let template = TEMPLATE.replace("    db: { type: tosca.nodes.indigo.Compute }\n", "");
+    let mut delays: Vec<f64> = Vec::new();
+    block_on(async {
+        let mut connection = Connection::open(address).await;
+        for _ in 0..WATCHED {
+            let ordered = with_body("POST", "/deployments", &json!({ "template": template }).to_string());
+            let answer = connection.exchange(&ordered).await;
+            let made: Value = serde_json::from_slice(answer.body).expect("the server answers JSON");
+            let path = format!("/deployments/{}", made["uuid"].as_str().expect("a deployment has a uuid"));
+            wait_for(&mut connection, "/api/v2/vm/status/default", "running").await;
+            let up = Instant::now();
+            wait_for(&mut connection, &path, "CREATE_COMPLETE").await;
+            delays.push(up.elapsed().as_secs_f64() * 1e3);
+            let remove = with_body("DELETE", &path, "");
+            assert_eq!(connection.exchange(&remove).await.status, 204, "a deployment can be removed");
+            while connection.exchange(&get(&path)).await.status != 404 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    delays.sort_by(f64::total_cmp);
+    let (middle, last) = (delays[delays.len() / 2], delays[delays.len() - 1]);
+    report.line("a machine is up, until it is seen", &[("p50 ms", middle), ("max ms", last)]);
+    // Machines are looked at twice a second.
+    report.goal("from up to complete, p50 in ms", middle, Bar::AtMost(500.0), Bar::AtMost(2_000.0));
+}
+
+/// Asks until the answer contains this text.
+async fn wait_for(connection: &mut Connection, path: &str, text: &str) {
+    let began = Instant::now();
+    loop {
+        let answer = connection.exchange(&get(path)).await;
+        if String::from_utf8_lossy(answer.body).contains(text) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{path} does not come to `{text}`");
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

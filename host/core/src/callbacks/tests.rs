@@ -262,6 +262,28 @@ async fn one_that_fails_holds_up_its_own_deployment_only() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_asks_for_time_gets_it() {
+    let world = World::new().await;
+    let host = Arc::new(world.host());
+    let id = world.deployment().await;
+    let created_at = world.rows(&id).await[0].created_at;
+    world.set(created_at);
+    // Never sooner than by itself, never later than an hour.
+    for (asked, least, most) in [(1, 4, 5), (600, 600, 600), (100_000, 3_600, 3_600)] {
+        world.script(&id, [Reply::Later("status 503".into(), Duration::from_secs(asked))]);
+        assert_eq!(once(&host).await, 1);
+        let row = world.rows(&id).await.remove(0);
+        let paused = (row.due_at - world.now()) / SECOND;
+        assert!((least..=most).contains(&paused) && row.error.as_deref() == Some("status 503"), "{asked}: {paused}");
+        world.set(row.due_at);
+    }
+    world.script(&id, [Reply::Later("status 503".into(), Duration::from_secs(3_600))]);
+    world.set(created_at + 24 * HOUR - SECOND);
+    assert_eq!(once(&host).await, 1);
+    assert_eq!(world.rows(&id).await[0].due_at, created_at + 24 * HOUR, "once more, at the end of the day");
+}
+
+#[tokio::test]
 async fn what_is_gone_is_given_up_at_once() {
     let world = World::new().await;
     let host = Arc::new(world.host());

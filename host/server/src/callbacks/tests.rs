@@ -146,6 +146,25 @@ async fn the_status_decides() {
     assert!(matches!(&reply, Reply::Failed(why) if why.contains("cannot connect")), "{reply:?}");
 }
 
+#[test]
+fn how_long_a_receiver_wants_to_be_left_alone() {
+    let now = 1_700_000_000_000_000;
+    for (text, expected) in [
+        (None, None),
+        (Some("120"), Some(120)),
+        (Some(" 0 "), Some(0)),
+        (Some("-1"), None),
+        (Some("soon"), None),
+        (Some("99999999999999999999999"), None),
+        // 1,700,000,000 is Tue, 14 Nov 2023 22:13:20 GMT.
+        (Some("Tue, 14 Nov 2023 22:14:20 GMT"), Some(60)),
+        (Some("Tue, 14 Nov 2023 22:12:20 GMT"), Some(0)),
+    ] {
+        let headers: HeaderMap = text.map(|text| (RETRY_AFTER, HeaderValue::from_static(text))).into_iter().collect();
+        assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text:?}");
+    }
+}
+
 #[tokio::test]
 async fn addresses_are_public_unless_the_operator_says_otherwise() {
     let (address, mut received) = receiver().await;

@@ -11,6 +11,7 @@ use crate::tls::{self, CertificateFiles, OwnCertificate, ServerCertificate};
 use clap::Args;
 use ostler_core::Core;
 use ostler_core::authority::Authority;
+use ostler_core::retention::Retention;
 use ostler_drivers::{Watch, write_atomically};
 use secrecy::{ExposeSecret, SecretString};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -118,6 +119,10 @@ async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), Stri
     background.spawn(Arc::clone(&core.deployments).meter());
     background.spawn(Arc::clone(&core.forwarding).run());
     background.spawn(Arc::clone(&core.measuring).run());
+    if config.store.keep_days > 0 {
+        let keep = Duration::from_secs(config.store.keep_days.saturating_mul(86_400));
+        background.spawn(Retention::new(core.store.clone(), keep).run());
+    }
     if let Some(sweeper) = &core.sweeper {
         background.spawn(Arc::clone(sweeper).run());
     }

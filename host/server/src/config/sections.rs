@@ -82,7 +82,7 @@ pub(super) fn store(root: &Section<'_, '_>) -> Store {
             None
         }
     });
-    Store { url }
+    Store { url, keep_days: section.integer("keep_days", Store::default().keep_days, 0..=36_500, "days") }
 }
 
 pub(super) fn drivers(root: &Section<'_, '_>) -> Drivers {

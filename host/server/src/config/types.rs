@@ -101,11 +101,19 @@ impl Default for Server {
 }
 
 /// `[store]`.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Store {
     /// `sqlite:FILE` (relative to the data directory), `sqlite::memory:` or `postgres://…`. Default: none, which means
     /// `sqlite:ostler.db` in the data directory. May contain a password: not shown by `Debug`.
     pub url: Option<String>,
+    /// How many days operations that are over, and events, are kept. 0: for ever. Default 90. Idempotency keys hold as long.
+    pub keep_days: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: None, keep_days: 90 }
+    }
 }
 
 impl Store {
@@ -131,7 +139,7 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("url", &self.redacted()).finish()
+        f.debug_struct("Store").field("url", &self.redacted()).field("keep_days", &self.keep_days).finish()
     }
 }
 
