@@ -126,11 +126,17 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let deployments = Deployments::new(Arc::clone(&compute), Arc::clone(&billing), Arc::clone(&scheduler), placing);
     let deployments = Arc::new(deployments);
     let schedules = Arc::new(Schedules::new(Arc::clone(&deployments), store.clone()));
-    let fetcher = Fetcher::new(ostler_images::Settings::new(data.join("images")))?;
+    let fetcher = Fetcher::new(ostler_images::Settings {
+        max_bytes: config.images.max_gb << 30,
+        max_disk_bytes: config.images.max_disk_gb << 30,
+        timeout: Duration::from_secs(config.images.timeout_minutes * 60),
+        inside: config.images.inside.clone(),
+        ..ostler_images::Settings::new(data.join("images"))
+    })?;
     let images = Images::new(Arc::clone(&compute), Some(Arc::new(fetcher)));
     let instances = Instances::new(Arc::clone(&compute), Arc::clone(&images));
-    let forwarding = Forwarding::new(Arc::clone(&instances), ostler_core::forwarding::Settings::default());
-    let measuring = Measuring::new(Arc::clone(&instances), ostler_core::measuring::Settings::default());
+    let forwarding = Forwarding::new(Arc::clone(&instances), config.forwarding.clone());
+    let measuring = Measuring::new(Arc::clone(&instances), config.metrics.clone());
     let recovery = Arc::new(Recovery::new(Arc::clone(&scheduler)));
     let work = &config.work;
     let sweeper = (work.sweep_seconds > 0).then(|| {

@@ -7,6 +7,7 @@ mod api;
 mod clouds;
 mod env;
 mod oidc;
+mod platform;
 mod problem;
 mod reader;
 mod report;
@@ -21,6 +22,7 @@ use std::path::Path;
 
 pub use self::clouds::{RESERVED_NAMES, cloud_name};
 pub use self::env::{VARIABLES, Variable, unknown_variables};
+pub use self::platform::Images;
 pub use self::problem::{Problem, Problems, Severity};
 pub use self::types::{
     Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Hypervisor, Indigo, Instances, Limits,
@@ -104,6 +106,9 @@ fn read(
         services: services::services(&root, mode, &clouds),
         work: services::work(&root),
         billing: services::billing(&root, &clouds),
+        images: platform::images(&root),
+        forwarding: platform::forwarding(&root),
+        metrics: platform::metrics(&root),
         oidc: oidc::oidc(&root),
         log: sections::log(&root),
         warnings: Vec::new(),

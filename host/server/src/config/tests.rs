@@ -249,6 +249,18 @@ fn every_mistake_is_explained_with_its_place() {
                 "ostler.toml:5:10: api.indigo.prefix: `deployments` begins other paths of this server: choose another, such as \"/orchestrator\"",
             ],
         ),
+        // A platform of instances.
+        (
+            "[images]\nmax_gb = 0\ninside = [\"10.0.0.5\"]\n[forwarding]\nlisten = \"lan\"\nports = \"8000-7000\"\n[metrics]\ninterval_seconds = -1\nkeep_days = 3\n",
+            &[
+                "ostler.toml:2:10: images.max_gb: must be between 1 and 65536 GiB, found 0",
+                "ostler.toml:3:11: images.inside[0]: must be an origin such as \"http://10.0.0.5:8080\": an origin starts with \"http://\" or \"https://\"",
+                "ostler.toml:5:10: forwarding.listen: must be an IP address, such as \"0.0.0.0\", found \"lan\"",
+                "ostler.toml:6:9: forwarding.ports: must be the first and the last port, such as \"7000-7999\", found \"8000-7000\"",
+                "ostler.toml:8:20: metrics.interval_seconds: must be between 0 and 3600 seconds, found -1",
+                "ostler.toml:9:1: metrics.keep_days: unknown key",
+            ],
+        ),
         // Issuers.
         (
             "[[oidc]]\nissuer = \"http://issuer.example\"\naudience = [\"x\"]\nalgorithms = [\"none\"]\n[[oidc]]\n",

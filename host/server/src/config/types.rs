@@ -44,6 +44,14 @@ pub struct Config {
     pub work: Work,
     /// `[billing]`: what it costs.
     pub billing: Billing,
+    /// `[images]`: what may be fetched where an image is registered.
+    pub images: super::Images,
+    /// `[forwarding]`: `listen`, the address of forwarded ports (default `0.0.0.0`); `ports`, which ones (default `7000-7999`);
+    /// `connections` of one rule at a time (default 256).
+    pub forwarding: ostler_core::forwarding::Settings,
+    /// `[metrics]`: `interval_seconds` between samples of instances (default 60; 0: none are taken); how many days minutes
+    /// (`keep_minutes_days`, 2), hours (`keep_hours_days`, 60) and days (`keep_days_days`, 1825) are kept.
+    pub metrics: ostler_core::measuring::Settings,
     /// `[[oidc]]`: issuers whose bearer tokens are accepted. None by default.
     pub oidc: Vec<Oidc>,
     /// `[log]`: what is logged, and how.
