@@ -1,6 +1,7 @@
 //! From a configuration to a running core.
 
 use crate::config::{self, Config};
+use crate::grant_key;
 use crate::tls::{CertificateFiles, OwnCertificate};
 use ostler_core::authority::Authority;
 use ostler_core::billing::{Billing, Tariff};
@@ -97,7 +98,10 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let keep = usize::try_from(config.drivers.keep_versions).unwrap_or(usize::MAX);
     let drivers = Drivers::new(Arc::clone(&host), store.clone(), data.join("components"), BUILTIN, keep, max_bytes)?;
     drivers.start().await?;
-    let identity = Identity::new(store.clone()).trusting(issuers(&config.oidc)?)?;
+    let mut identity = Identity::new(store.clone()).trusting(issuers(&config.oidc)?)?;
+    if config.oidc.iter().any(|issuer| issuer.exchange.is_some()) {
+        identity = identity.keeping_grants(&grant_key::open_or_create(data)?)?;
+    }
     let identity = Arc::new(identity);
     let scheduler = Arc::new(Scheduler::new(store.clone()));
     let compute = Compute::new(Arc::clone(&host), Arc::clone(&scheduler), cistern(config)?);
@@ -125,7 +129,7 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     placing.authority = config.server.tls_certificate.is_none().then(|| authority.certificate_pem().to_owned());
     let deployments = Deployments::new(Arc::clone(&compute), Arc::clone(&billing), Arc::clone(&scheduler), placing);
     let deployments = Arc::new(deployments);
-    let schedules = Arc::new(Schedules::new(Arc::clone(&deployments), store.clone()));
+    let schedules = Arc::new(Schedules::new(Arc::clone(&deployments), store.clone()).on_behalf_by(Arc::clone(&identity)));
     let fetcher = Fetcher::new(ostler_images::Settings {
         max_bytes: config.images.max_gb << 30,
         max_disk_bytes: config.images.max_disk_gb << 30,
@@ -206,6 +210,7 @@ fn issuers(issuers: &[config::Oidc]) -> Result<Vec<Trusted>, StartError> {
             .zip(one.client_secret.as_ref())
             .map(|(id, secret)| ClientCredentials { id, secret: secret.value.clone() });
         config.introspection = one.introspection;
+        config.exchange.clone_from(&one.exchange);
         config.userinfo = one.userinfo;
         config.groups_claims.clone_from(&one.groups_claims);
         config.organisation_claim.clone_from(&one.organisation_claim);

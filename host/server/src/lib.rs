@@ -5,6 +5,7 @@ pub mod app;
 pub mod callbacks;
 pub mod cli;
 pub mod config;
+mod grant_key;
 pub mod listen;
 pub mod telemetry;
 pub mod tls;

@@ -18,6 +18,7 @@ mod deployments;
 mod drivers;
 mod error;
 mod events;
+mod grants;
 mod links;
 mod migrations;
 mod open;

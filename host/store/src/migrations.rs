@@ -52,6 +52,7 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../migrations/0012_resource_credit.sqlite.sql"),
         include_str!("../migrations/0012_resource_credit.postgres.sql"),
     ),
+    (14, "grants", include_str!("../migrations/0014_grants.sqlite.sql"), include_str!("../migrations/0014_grants.postgres.sql")),
 ];
 
 /// The migrations for SQLite.

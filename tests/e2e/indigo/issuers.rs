@@ -22,10 +22,15 @@ impl Provider {
 
     /// A server that trusts it.
     pub(super) fn trusted(&self, toml: &str) -> Setup {
+        self.trusted_with(toml, "")
+    }
+
+    /// The same, with more lines about it.
+    pub(super) fn trusted_with(&self, toml: &str, more: &str) -> Setup {
         let issuer = &self.issuer;
         let oidc = format!(
             "[[oidc]]\nissuer = \"{issuer}\"\naudience = [\"ostler\"]\nclient_id = \"ostler\"\nclient_secret = {{ env = \"CLIENT_SECRET\" \
-             }}\nuserinfo = true\nsupervisors = \"operators\"\n"
+             }}\nuserinfo = true\nsupervisors = \"operators\"\n{more}"
         );
         // As the provider has it.
         configured(&format!("{toml}{oidc}")).env("CLIENT_SECRET", "s3cr3t:+ %canary")

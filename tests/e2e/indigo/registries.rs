@@ -4,6 +4,7 @@ use super::configured;
 use super::issuers::Provider;
 use super::life::{By, TEMPLATE, machines};
 use ostler_registries::played::{Answer, Played};
+use ostler_tests::{PATIENCE, eventually};
 use serde_json::{Value, json};
 
 const CLOUDS: &str = r#"
@@ -130,4 +131,50 @@ async fn a_token_of_ours_is_shown_to_nobody() {
         admin.gone(id).await;
     }
     assert!(played.count("/slam/preferences/physics") == 1 && played.seen().iter().all(|seen| seen.authorization.is_empty()));
+}
+
+/// Long after she made it, a schedule asks with a token that the server has for her, and not with the one she showed.
+#[tokio::test]
+async fn a_schedule_acts_for_its_owner() {
+    let Some(provider) = Provider::running() else { return };
+    let played = Played::start().await.unwrap();
+    play(&played, "physics", "11.02.2096+15:50:00");
+    let mut server = provider.trusted_with(&configuration(&played), "exchange = true\n").start().await;
+    let token = provider.log_in("ada", "openid profile offline_access").await;
+    let schedule = {
+        let ada = By { server: &server, token: token.clone() };
+        let order = json!({
+            "template": TEMPLATE, "userGroup": "physics", "fileExpression": "scope:run.*", "replicationExpression": "X",
+            "numberOfReplicas": 1,
+        });
+        let made = ada.call("POST", "/schedules", &order).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        made.json()["uuid"].as_str().unwrap().to_owned()
+    };
+    // Nothing of it is in memory any more.
+    server.kill();
+    server.start().await;
+    for name in ["run-1", "run-2"] {
+        let message = json!({ "event_type": "did_registered", "scope": "scope", "name": name }).to_string();
+        assert_eq!(server.as_operator("POST", "/ostler/v1/data-events", message).await.status, 202);
+    }
+    eventually("both files are deployed", PATIENCE, async || {
+        let page = server.as_operator("GET", &format!("/schedules/{schedule}/events?size=9"), "").await.json();
+        let done = |event: &Value| event["deployment"]["status"] == "CREATE_COMPLETE";
+        let events = page["content"].as_array().cloned().unwrap_or_default();
+        (events.len() == 2 && events.iter().all(done)).then_some(())
+    })
+    .await;
+    let shown: Vec<_> =
+        played.seen().into_iter().filter(|seen| seen.path.starts_with("/slam/")).map(|seen| seen.authorization).collect();
+    assert!(shown.len() >= 2 && shown.iter().all(|one| one == &shown[0]), "{} times, one token for all", shown.len());
+    let other = shown[0].strip_prefix("Bearer ").unwrap();
+    assert!(!other.is_empty() && other != token);
+    // Neither is anywhere to be found.
+    for entry in std::fs::read_dir(server.data()).unwrap().filter_map(|entry| std::fs::read(entry.unwrap().path()).ok()) {
+        for secret in [other, &token] {
+            assert!(!entry.windows(secret.len()).any(|part| part == secret.as_bytes()));
+        }
+    }
+    assert!(!server.log().contains(&token) && !server.log().contains(other));
 }

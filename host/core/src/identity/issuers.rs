@@ -3,7 +3,7 @@
 use super::{Account, Identity, Person, Principal, Role, Scheme};
 use crate::Error;
 use crate::identity::Permission;
-pub use ostler_oidc::{Algorithm, ClientCredentials, Introspection, IssuerConfig};
+pub use ostler_oidc::{Algorithm, ClientCredentials, Exchange, Introspection, IssuerConfig};
 use ostler_oidc::{ConfigError, Issuers};
 use ostler_store::{Link, NewEvent};
 use secrecy::{ExposeSecret, SecretString};
@@ -29,7 +29,7 @@ pub struct Trusted {
 
 /// The issuers, and what their word is worth.
 pub(super) struct Trust {
-    issuers: Issuers,
+    pub(super) issuers: Issuers,
     terms: HashMap<String, Terms>,
 }
 

@@ -1,12 +1,14 @@
 //! Who someone is: users and passwords, tokens, client certificates, the local operator — all to one [`Principal`].
 
 mod backoff;
+mod grants;
 mod issuers;
 mod password;
 mod policy;
 mod users;
 
-pub use issuers::{Algorithm, ClientCredentials, Introspection, IssuerConfig, Trusted};
+pub use grants::SEAL_KEY;
+pub use issuers::{Algorithm, ClientCredentials, Exchange, Introspection, IssuerConfig, Trusted};
 pub use policy::{PERMISSIONS, Permission, ROLES, Role};
 pub use users::{Changes, Registration, TokenOrder, parse_roles};
 
@@ -159,6 +161,9 @@ pub struct Identity {
     verified: moka::sync::Cache<[u8; 32], i64>,
     key: [u8; 32],
     trust: Option<issuers::Trust>,
+    seal: Option<grants::Seal>,
+    /// Tokens for acting on behalf of persons who are not there.
+    held: moka::sync::Cache<String, grants::Held>,
 }
 
 impl Identity {
@@ -174,6 +179,8 @@ impl Identity {
             verified: moka::sync::Cache::builder().max_capacity(10_000).time_to_live(VERIFIED).build(),
             key,
             trust: None,
+            seal: None,
+            held: grants::held(),
         }
     }
 

@@ -124,7 +124,10 @@ impl Schedules {
         let (id, owner) = (schedule.id.clone(), schedule.owner.as_ref().map(|owner| owner.subject.clone()));
         let key = Key { scope: "schedules", key: key(&id, &pending.scope, &pending.name) };
         let made = match self.on_behalf(&schedule).await {
-            Ok(who) => self.deployments.create(&who, submission(schedule), Some(key)).await.map(|deployment| deployment.id),
+            Ok(who) => match self.submission(schedule).await {
+                Ok(submission) => self.deployments.create(&who, submission, Some(key)).await.map(|deployment| deployment.id),
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         kill::point("schedule.event.made");
@@ -147,6 +150,15 @@ impl Schedules {
         let ended = self.store.schedule_event_end(&pending.id, outcome, &event).await?;
         kill::point("schedule.event.done");
         Ok(ended)
+    }
+
+    /// What is asked for, with a token of the owner where there is one.
+    async fn submission(&self, schedule: Schedule) -> Result<Submission, Error> {
+        let token = match (&self.identity, &schedule.owner) {
+            (Some(identity), Some(owner)) => identity.token_for(&owner.issuer, &owner.subject).await?,
+            _ => None,
+        };
+        Ok(Submission { token, ..submission(schedule) })
     }
 
     /// The owner of a schedule, as if he asked. Who has an account here has the roles of now, and nothing while it is disabled; for

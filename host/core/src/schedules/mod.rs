@@ -17,7 +17,7 @@ pub use ostler_store::{
 use crate::Error;
 use crate::compute::Key;
 use crate::deployments::{CreatedBy, Deployments, Page, Submission};
-use crate::identity::{Permission, Principal};
+use crate::identity::{Identity, Permission, Principal};
 use expression::Expression;
 use ostler_store::{Idempotency, NewEvent, NewSchedule, Store};
 use serde_json::{Value, json};
@@ -81,6 +81,8 @@ pub enum ScheduleError {
 pub struct Schedules {
     deployments: Arc<Deployments>,
     store: Store,
+    /// For acting on behalf of owners.
+    identity: Option<Arc<Identity>>,
     expressions: Expressions,
     /// Something is pending.
     wake: Notify,
@@ -90,7 +92,13 @@ impl Schedules {
     /// The use cases on these deployments, which are in this store.
     pub fn new(deployments: Arc<Deployments>, store: Store) -> Self {
         let expressions = moka::sync::Cache::builder().max_capacity(COMPILED).build();
-        Self { deployments, store, expressions, wake: Notify::new() }
+        Self { deployments, store, identity: None, expressions, wake: Notify::new() }
+    }
+
+    /// The same, with what acts on behalf of owners: external registries are shown tokens of theirs.
+    #[must_use]
+    pub fn on_behalf_by(self, identity: Arc<Identity>) -> Self {
+        Self { identity: Some(identity), ..self }
     }
 
     /// Makes a schedule, which runs. The template and the inputs must be such that a deployment could be made of them now. With a
@@ -110,6 +118,9 @@ impl Schedules {
         Expression::compile(&order.file_expression, order.syntax)
             .map_err(|why| ScheduleError::Expression { syntax: order.syntax, why })?;
         let owner = self.deployments.check(who, &order.submission)?;
+        if let (Some(identity), Some(token)) = (&self.identity, &order.submission.token) {
+            identity.keep_grant(who, token).await?;
+        }
         let scope = |key: &Key| format!("{}:{}", key.scope, self.deployments.person_key(who));
         let idempotency = key.map(|key| Idempotency { scope: scope(&key), key: key.key });
         let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);

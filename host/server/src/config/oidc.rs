@@ -3,7 +3,7 @@
 use super::clouds;
 use super::reader::Section;
 use super::types::Oidc;
-use ostler_core::identity::{Algorithm, Introspection, ROLES, Role};
+use ostler_core::identity::{Algorithm, Exchange, Introspection, ROLES, Role};
 use ostler_egress::Origin;
 use url::{Host, Url};
 
@@ -45,6 +45,7 @@ fn issuer(section: &Section<'_, '_>, others: &[Oidc]) -> Option<Oidc> {
     if introspection == Introspection::Always && client_id.is_none() {
         reader.error(&section.place, &section.key("introspection"), "needs client_id and client_secret");
     }
+    let exchange = exchange(section, client_id.is_some());
     let roles = section.all_parsed("roles", role);
     let oidc = Oidc {
         audience,
@@ -54,6 +55,7 @@ fn issuer(section: &Section<'_, '_>, others: &[Oidc]) -> Option<Oidc> {
         client_id: client_id.map(|text| text.value),
         client_secret,
         introspection,
+        exchange,
         userinfo: section.boolean("userinfo").is_some_and(|(userinfo, _)| userinfo),
         groups_claims: or(texts("groups_claims"), &["groups", "wlcg.groups"]),
         organisation_claim: section.text("organisation_claim").map_or_else(|| "organisation_name".to_owned(), |text| text.value),
@@ -73,6 +75,23 @@ fn issuer(section: &Section<'_, '_>, others: &[Oidc]) -> Option<Oidc> {
         return None;
     }
     Some(Oidc { issuer: text.value, ..oidc })
+}
+
+fn exchange(section: &Section<'_, '_>, known: bool) -> Option<Exchange> {
+    let wanted = section.boolean("exchange").filter(|(wanted, _)| *wanted);
+    let scopes: Vec<_> = section.texts("exchange_scopes").into_iter().map(|text| text.value).collect();
+    let audience = section.text("exchange_audience").map(|text| text.value);
+    let Some((_, place)) = wanted else {
+        if !scopes.is_empty() || audience.is_some() {
+            section.reader.warning(&section.place, &section.path, "exchange_scopes and exchange_audience mean nothing without exchange = true");
+        }
+        return None;
+    };
+    if !known {
+        section.reader.error(&place, &section.key("exchange"), "needs client_id and client_secret");
+    }
+    let usual = Exchange::default();
+    Some(Exchange { scopes: if scopes.is_empty() { usual.scopes } else { scopes }, audience: audience.or(usual.audience) })
 }
 
 fn algorithm(text: &str) -> Result<Algorithm, String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use ipnet::IpNet;
-use ostler_core::identity::{Algorithm, Introspection, Role};
+use ostler_core::identity::{Algorithm, Exchange, Introspection, Role};
 use ostler_egress::Origin;
 use secrecy::SecretString;
 use url::Url;
@@ -628,6 +628,10 @@ pub struct Oidc {
     /// About which tokens the issuer is asked: those that only it can read, all (so that one it has revoked is refused within a
     /// minute), or none. Default `opaque`; without `client_id` it is asked about none.
     pub introspection: Introspection,
+    /// `exchange = true`: what is done for a person later, by his schedules, is done with a token of his own, for which the one that
+    /// he showed is exchanged (RFC 8693). `exchange_scopes`: what is asked for (default `openid profile offline_access`);
+    /// `exchange_audience`: for whom (default: the issuer decides). Default: none. Needs `client_id`.
+    pub exchange: Option<Exchange>,
     /// Whether groups and organisation are also asked of the userinfo endpoint, for tokens with the scope `openid`. Default false.
     pub userinfo: bool,
     /// Claims that list groups; what they say is joined. Default `["groups", "wlcg.groups"]`.

@@ -15,6 +15,7 @@ mod deployments;
 mod drivers;
 mod events;
 mod fixture;
+mod grants;
 mod latency;
 mod links;
 mod opening;
@@ -58,6 +59,7 @@ suite! {
     work: life, all_or_nothing, requests, leases_and_timers, savers_race, listing;
     assignments: life, one_gets_it, ids_are_not_reused;
     links: life;
+    grants: life;
     reports: life;
     users: life, paging, tokens, nothing_secret_in_debug, numbers_and_addresses, roles_and_activity;
     credit: life, charges_race, closers_race, reservations_race, references_count_once, references_race, limits,

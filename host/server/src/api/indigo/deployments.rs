@@ -9,6 +9,7 @@ use http::StatusCode;
 use ostler_core::Error;
 use ostler_core::deployments::{CreatedBy, Deployment, DeploymentError, DeploymentSort, Page};
 use ostler_core::identity::Credentials;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 /// By what lists can be sorted, in the names that the original's records have.
@@ -76,13 +77,17 @@ pub(super) fn read_created_by(text: &str) -> Result<CreatedBy, Fault> {
     }
 }
 
-pub(super) async fn create(call: &Call<'_>, body: Map<String, Value>) -> Result<Response, Fault> {
-    let mut submission = input::submission(body, "createDeployment")?;
-    // Those of our own mean nothing to others.
-    submission.token = match credentials::shown(&call.headers, &call.query) {
+/// The token of an issuer that was shown. Those of our own mean nothing to others.
+pub(super) fn token(call: &Call<'_>) -> Option<SecretString> {
+    match credentials::shown(&call.headers, &call.query) {
         Ok(Some(Credentials::Token(token))) if call.who.person.is_some() => Some(token),
         _ => None,
-    };
+    }
+}
+
+pub(super) async fn create(call: &Call<'_>, body: Map<String, Value>) -> Result<Response, Fault> {
+    let mut submission = input::submission(body, "createDeployment")?;
+    submission.token = token(call);
     let key = call.key("indigo/deployments")?;
     let deployment = call.app.core.deployments.create(&call.who, submission, key).await?;
     Ok(answers::json(StatusCode::CREATED, &view(call, &deployment)))

@@ -67,7 +67,8 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Fault> {
 }
 
 pub(super) async fn create(call: &Call<'_>, body: Map<String, Value>) -> Result<Response, Fault> {
-    let order = input::order(body)?;
+    let mut order = input::order(body)?;
+    order.submission.token = super::deployments::token(call);
     let key = call.key("indigo/schedules")?;
     let schedule = call.app.core.schedules.create(&call.who, order, key).await?;
     Ok(answers::json(StatusCode::CREATED, &view(call, &schedule)))
