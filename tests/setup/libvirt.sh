@@ -219,6 +219,7 @@ XML
     done
     cat >"$dir/env" <<ENV
 OSTLER_TEST_LIBVIRT=$uri
+OSTLER_TEST_LIBVIRT_IMAGE=$dir/images/tiny.qcow2
 OSTLER_TEST_LIBVIRT_EXEC="$self exec $dir"
 OSTLER_TEST_LIBVIRT_RESTART="$self restart $dir"
 ENV

@@ -21,6 +21,16 @@ pub fn dummy() -> Vec<u8> {
     built("ostler_plugin_dummy")
 }
 
+/// The driver of hypervisors.
+pub fn libvirt() -> Vec<u8> {
+    built("ostler_plugin_libvirt")
+}
+
+/// The driver of other platforms.
+pub fn edge() -> Vec<u8> {
+    built("ostler_plugin_edge")
+}
+
 /// The driver that fetches what it is told to, and gives a secret away.
 pub fn probe() -> Vec<u8> {
     built("ostler_test_driver_probe")
@@ -107,7 +117,7 @@ fn built(name: &str) -> Vec<u8> {
     let lock = File::create(directory.join("tests.lock")).unwrap();
     lock.lock().unwrap();
     let stamp = directory.join("tests.stamp");
-    let sources = ["plugins/dummy", "tests/drivers", "sdk/rust", "wit", "Cargo.lock"].map(|path| workspace().join(path));
+    let sources = ["plugins", "tests/drivers", "sdk/rust", "wit", "Cargo.lock"].map(|path| workspace().join(path));
     let newest = sources.iter().map(|path| newest(path)).max().unwrap();
     let fresh = modified(&stamp).is_some_and(|stamp| stamp > newest);
     let file = directory.join(TARGET).join("driver").join(format!("{name}.wasm"));
@@ -131,11 +141,16 @@ fn build(directory: &Path) {
     let status = cargo
         .current_dir(workspace())
         .args(["build", "--locked", "--quiet", "--profile", "driver", "--target", TARGET])
-        .args(["--package", "ostler-plugin-dummy", "--package", "ostler-test-driver-probe", "--target-dir"])
+        .args(["ostler-plugin-dummy", "ostler-plugin-edge", "ostler-plugin-libvirt", "ostler-test-driver-probe"].map(package))
+        .arg("--target-dir")
         .arg(directory)
         .status()
         .unwrap();
     assert!(status.success(), "the components could not be built");
+}
+
+fn package(name: &str) -> String {
+    format!("--package={name}")
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
