@@ -11,6 +11,7 @@ mod containment;
 mod durable;
 mod errors;
 mod indigo;
+mod openstack;
 mod platform;
 mod swap;
 mod transcript;

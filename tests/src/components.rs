@@ -26,6 +26,11 @@ pub fn libvirt() -> Vec<u8> {
     built("ostler_plugin_libvirt")
 }
 
+/// The driver of OpenStack.
+pub fn openstack() -> Vec<u8> {
+    built("ostler_plugin_openstack")
+}
+
 /// The driver of other platforms.
 pub fn edge() -> Vec<u8> {
     built("ostler_plugin_edge")
@@ -141,7 +146,7 @@ fn build(directory: &Path) {
     let status = cargo
         .current_dir(workspace())
         .args(["build", "--locked", "--quiet", "--profile", "driver", "--target", TARGET])
-        .args(["ostler-plugin-dummy", "ostler-plugin-edge", "ostler-plugin-libvirt", "ostler-test-driver-probe"].map(package))
+        .args(["ostler-plugin-dummy", "ostler-plugin-edge", "ostler-plugin-libvirt", "ostler-plugin-openstack", "ostler-test-driver-probe"].map(package))
         .arg("--target-dir")
         .arg(directory)
         .status()

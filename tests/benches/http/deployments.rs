@@ -217,7 +217,7 @@ fn visible(report: &mut Report, address: SocketAddr) {
             let answer = connection.exchange(&ordered).await;
             let made: Value = serde_json::from_slice(answer.body).expect("the server answers JSON");
             let path = format!("/deployments/{}", made["uuid"].as_str().expect("a deployment has a uuid"));
-            wait_for(&mut connection, "/api/v2/vm/status/default", "running").await;
+            wait_for(&mut connection, "/api/v1/nodes/default", "\"state\": 0").await;
             let up = Instant::now();
             wait_for(&mut connection, &path, "CREATE_COMPLETE").await;
             delays.push(up.elapsed().as_secs_f64() * 1e3);
