@@ -131,8 +131,8 @@ async fn three_apis_leave_nothing_behind() {
     let images = server.get("/api/v1/images/default").await.json();
     let image = images["images"].as_array().unwrap().iter().find(|image| image["name"] == "cirros-fake").unwrap()["id"].clone();
     let sizes = server.get("/api/v1/sizes/default").await.json();
-    assert!(sizes["sizes"].as_array().unwrap().iter().any(|size| size["id"] == "42"), "{sizes}");
-    let order = json!({ "name": "v1", "image_id": image, "size_id": "42" });
+    assert!(sizes["flavors"].as_array().unwrap().iter().any(|size| size["id"] == "42"), "{sizes}");
+    let order = json!({ "name": "v1", "image": image, "size": "42" });
     let started = json(&server, "POST", "/api/v1/vm/start/default", &order).await;
     assert_eq!(started.status, 200, "{}", started.text());
     let id = started.json()["nodes"]["id"].as_str().unwrap_or_else(|| panic!("{}", started.text())).to_owned();
@@ -147,7 +147,7 @@ async fn three_apis_leave_nothing_behind() {
     for ip in up["private_ips"].as_array().unwrap() {
         assert!(seen.to_string().contains(ip.as_str().unwrap()), "{ip} in {seen}");
     }
-    let stopped = json(&server, "PUT", "/api/v1/vm/stop/default", &json!({ "id": id })).await;
+    let stopped = json(&server, "PUT", "/api/v1/vm/stop/default", &json!({ "node": id })).await;
     assert_eq!(stopped.status, 200, "{}", stopped.text());
     eventually("it is gone", PATIENCE, async || (stack.held() == before).then_some(())).await;
 
