@@ -43,7 +43,7 @@ async fn what_refers_to_something_or_is_something_else_is_refused() {
     let mut cut = gzip(&image);
     cut.truncate(cut.len() - 6);
     let long = [entry("././@LongLink", b'L', b"../../../etc/cron.d/evil.img\0"), file("x")].concat();
-    let pax = [entry("p", b'x', b"30 path=../../etc/cron.d/a.img\n"), file("x")].concat();
+    let pax = [entry("p", b'x', b"31 path=../../etc/cron.d/a.img\n"), file("x")].concat();
     let huge = header("././@LongLink", b'L', 1 << 30);
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("backing file", qcow2::backed("/etc/shadow"), backing),
@@ -188,14 +188,15 @@ async fn qcow2_images_are_written_anew() {
 async fn a_program_that_does_not_end_is_ended() {
     let directory = tempfile::TempDir::new().unwrap();
     let program = directory.path().join("qemu-img");
-    let started = directory.path().join("started");
-    std::fs::write(&program, format!("#!/bin/sh\necho $$ >{}\nexec sleep 3600\n", started.display())).unwrap();
+    // It may not write: its number is the name of a directory.
+    std::fs::write(&program, format!("#!/bin/sh\nmkdir {}/$$\nexec sleep 3600\n", directory.path().display())).unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let server = Server::giving(qcow2::empty()).await;
     let lab = lab_with(&[&server], |settings| settings.qemu_img = Some(program));
+    let number = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().to_str()?.parse::<u32>().ok();
     let pid = async {
         loop {
-            if let Some(pid) = std::fs::read_to_string(&started).ok().filter(|pid| pid.ends_with('\n')) {
+            if let Some(pid) = std::fs::read_dir(directory.path()).unwrap().find_map(number) {
                 break pid;
             }
             tokio::task::yield_now().await;
@@ -206,7 +207,7 @@ async fn a_program_that_does_not_end_is_ended() {
         result = lab.fetch(&url) => panic!("it ended: {result:?}"),
         pid = pid => pid,
     };
-    let process = format!("/proc/{}/stat", pid.trim());
+    let process = format!("/proc/{pid}/stat");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     // Gone, or a zombie that nobody has waited for.
     while std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {

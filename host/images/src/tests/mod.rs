@@ -134,7 +134,7 @@ async fn names_and_checksums_have_their_forms() {
 
 #[tokio::test]
 async fn what_nobody_continues_is_tidied_away() {
-    let server = Server::start(|_, _| server::sending(Some(4096), server::Cut(Some(disk(1).into())))).await;
+    let server = Server::start(|_, _| server::sending(Some(4096), server::cut(&disk(1)))).await;
     let lab = lab(&[&server]);
     assert_eq!(failure(lab.fetch(&server.url("/")).await).0, "interrupted");
     std::fs::write(lab.fetcher.directory().join("b.image"), "of a crash").unwrap();

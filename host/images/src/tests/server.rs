@@ -125,18 +125,30 @@ pub(super) fn status(code: u16) -> Answer {
     answer
 }
 
-/// This, and then the end of the connection.
-pub(super) struct Cut(pub(super) Option<Bytes>);
+/// This, and then the end of the connection, once this was sent.
+pub(super) struct Cut {
+    content: Option<Bytes>,
+    waited: bool,
+}
+
+pub(super) fn cut(content: &[u8]) -> Cut {
+    Cut { content: Some(Bytes::copy_from_slice(content)), waited: false }
+}
 
 impl Body for Cut {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(Some(match self.0.take() {
-            Some(bytes) => Ok(Frame::data(bytes)),
-            None => Err(io::ErrorKind::ConnectionReset.into()),
-        }))
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.content.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            // While it waits, the connection sends what it has.
+            None if !std::mem::replace(&mut self.waited, true) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
+        }
     }
 }
 

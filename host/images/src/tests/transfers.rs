@@ -1,6 +1,6 @@
 //! What goes wrong on the way.
 
-use super::server::{Answer, Cut, Drip, Endless, Server, redirect, rest, sending, status, whole};
+use super::server::{Answer, Drip, Endless, Server, cut, redirect, rest, sending, status, whole};
 use super::{checksum, disk, failure, lab, lab_with};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn broken(
     next: impl Fn(usize, &http::request::Parts, &[u8]) -> Answer + Send + Sync + 'static,
 ) -> impl Fn(usize, &http::request::Parts) -> Answer + Send + Sync + 'static {
     move |number, parts| match number {
-        0 => sending(Some(content.len()), Cut(Some(content[..content.len() / 2].to_vec().into()))),
+        0 => sending(Some(content.len()), cut(&content[..content.len() / 2])),
         _ => next(number, parts, &content),
     }
 }
@@ -73,7 +73,7 @@ async fn what_may_have_changed_begins_anew() {
         let later = other.clone();
         let server = Server::start(move |number, _| {
             let mut answer = match number {
-                0 => sending(Some(1024), Cut(Some(disk(1).into()))),
+                0 => sending(Some(1024), cut(&disk(1))),
                 _ => whole(&later),
             };
             answer.headers_mut().insert("etag", tag.parse().unwrap());
@@ -93,7 +93,7 @@ async fn limits_hold_whatever_the_server_says() {
     let cases: [(&str, Behaviour, &str, &str); 8] = [
         ("announced", || whole(&disk(9)), "refused", "larger than"),
         ("not announced", || sending(None, Endless), "refused", "larger than"),
-        ("more than it sends", || sending(Some(4096), Cut(Some(disk(1).into()))), "interrupted", "HTTP exchange failed"),
+        ("more than it sends", || sending(Some(4096), cut(&disk(1))), "interrupted", "HTTP exchange failed"),
         ("a byte now and then", || sending(None, Drip::every(Duration::from_millis(20))), "interrupted", "too slowly"),
         ("nothing", || sending(Some(4096), Drip::every(Duration::from_secs(3600))), "interrupted", "timed out"),
         ("not there", || status(404), "refused", "answers 404"),
