@@ -2,6 +2,8 @@
 //! a pool `default-pool` and a network `default`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod imports;
+
 use super::*;
 use crate::settings::Virtualization;
 use crate::v0_1::imports::hypervisor::{Disk, DomainState, Nic, Seed, VolumeStatus};
