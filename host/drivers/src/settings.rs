@@ -3,6 +3,7 @@
 use ostler_egress::Origin;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a cloud's driver may use. The default grants what cannot reach beyond the cloud itself: no network, no hypervisor.
@@ -37,7 +38,8 @@ pub struct HypervisorSettings {
     /// Storage pools in which it makes volumes; the first is the default.
     pub pools: Vec<String>,
     /// Storage pools whose volumes are images: each of their volumes can be read and cloned, none changed unless this cloud made
-    /// it. Images that somebody puts there by hand need no mark. May overlap with `pools`.
+    /// it. Images that somebody puts there by hand need no mark; those that the host fetches go there too, with this cloud's mark.
+    /// May overlap with `pools`.
     pub image_pools: Vec<String>,
     /// Networks that its domains may join; the first is the default.
     pub networks: Vec<String>,
@@ -164,6 +166,9 @@ pub struct CloudSettings {
     pub tls: Tls,
     /// What the driver may use of the granted hypervisor.
     pub hypervisor: HypervisorSettings,
+    /// The directory in which the host has fetched images ready (`ostler_images`), from which volumes of the hypervisor can be
+    /// made; none where the host fetches no images.
+    pub images: Option<PathBuf>,
 }
 
 impl CloudSettings {
@@ -179,6 +184,7 @@ impl CloudSettings {
             instances: Instances::default(),
             tls: Tls::default(),
             hypervisor: HypervisorSettings::default(),
+            images: None,
         }
     }
 }

@@ -4,16 +4,28 @@ use std::cell::OnceCell;
 
 use ostler_driver::hypervisor_types::Info;
 use ostler_driver::{
-    Action, Capacity, Context, Description, Driver, Extra, Gauge, Health, Hypervisor, Image, Node, NodeSpec, Page, Result,
-    Sample, Size,
+    Action, Capacity, Context, Description, Driver, Extra, Gauge, Health, Hypervisor, Image, ImageSpec, Node, NodeSpec, Page,
+    Result, Sample, Size,
 };
 use serde_json::json;
 
 use crate::config::{self, Settings};
 
 /// What it can do beyond listing, creating and destroying nodes.
-const FEATURES: [&str; 9] =
-    ["start-stop", "reboot", "suspend", "create-stopped", "user-data", "metadata", "networks", "block-devices", "capacity"];
+const FEATURES: [&str; 12] = [
+    "start-stop",
+    "reboot",
+    "suspend",
+    "create-stopped",
+    "user-data",
+    "metadata",
+    "networks",
+    "block-devices",
+    "image-import:staged",
+    "image-delete",
+    "capacity",
+    "samples",
+];
 
 /// The driver.
 pub(crate) struct Libvirt {
@@ -62,7 +74,6 @@ impl Driver for Libvirt {
     fn describe(ctx: &Context) -> Description {
         let mut description = Description::new("libvirt", env!("CARGO_PKG_VERSION"), "libvirt", "libvirt");
         description.features = FEATURES.map(str::to_owned).to_vec();
-        description.features.push("samples".to_owned());
         // Wrong settings are for `check` to tell.
         if Settings::read(ctx).is_ok_and(|settings| !settings.public_networks.is_empty()) {
             description.features.push("public-addresses".to_owned());
@@ -92,6 +103,18 @@ impl Driver for Libvirt {
 
     fn get_image(&self, id: &str) -> Result<Image> {
         self.image(id)
+    }
+
+    fn find_image(&self, token: &str) -> Result<Option<Image>> {
+        self.image_by_token(token)
+    }
+
+    fn import_image(&self, token: &str, spec: ImageSpec) -> Result<Image> {
+        self.import(token, &spec)
+    }
+
+    fn delete_image(&self, id: &str) -> Result<()> {
+        self.remove_image(id)
     }
 
     fn list_sizes(&self, cursor: Option<&str>) -> Result<Page<Size>> {

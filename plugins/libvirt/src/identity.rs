@@ -33,6 +33,11 @@ pub(crate) fn node(cloud: &str, token: &str) -> String {
     uuid(cloud, token, "node")
 }
 
+/// The name of the volume of the image of this token.
+pub(crate) fn image(cloud: &str, token: &str) -> String {
+    uuid(cloud, token, "image")
+}
+
 /// What the names of a node's disks begin with.
 pub(crate) fn disks_of(node: &str) -> String {
     format!("{node}-")

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | node | a domain with the token in its mark, whose uuid follows from the token |
 //! | disk | a volume whose name begins with the domain's uuid |
-//! | image | a volume of the image pool |
+//! | image | a volume of the image pool; of one that was imported, the token stands in its mark, and its name follows from it |
 //!
 //! The disks of a node are made before its domain. An order that breaks off in between leaves disks without a domain; they are
 //! deleted when the host asks whether the node exists, which it does before it decides anything. `README.md` is for operators.

@@ -15,10 +15,10 @@ use virt::storage_vol::StorageVol;
 
 /// What a guest under emulation on a busy machine stays below.
 const PATIENCE: Duration = Duration::from_secs(300);
-const IMAGE: &str = "tiny.qcow2";
-const SIZES: &str = r#"[{"id": "tiny", "vcpus": 1, "ram_mb": 128, "disk_gb": 0}]"#;
+pub const IMAGE: &str = "tiny.qcow2";
+pub const SIZES: &str = r#"[{"id": "tiny", "vcpus": 1, "ram_mb": 128, "disk_gb": 0}]"#;
 
-fn variable(name: &str) -> String {
+pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: see tests/setup/libvirt.sh"))
 }
 
@@ -46,7 +46,7 @@ async fn until(cloud: &Arc<Cloud>, id: &str, state: NodeState) -> Node {
 }
 
 /// A page of the guest's web server, once it contains a text.
-async fn page(cloud: &Arc<Cloud>, id: &str, page: &str, part: &str) -> String {
+pub async fn page(cloud: &Arc<Cloud>, id: &str, page: &str, part: &str) -> String {
     let exec = variable("OSTLER_TEST_LIBVIRT_EXEC");
     let ask = async || {
         let node = cloud.get_node(id).await.ok()?;
@@ -94,7 +94,7 @@ impl Foreign {
 }
 
 /// Everything at the hypervisor that carries the cloud's mark.
-fn marked(connect: &Connect, cloud: &str) -> Vec<String> {
+pub fn marked(connect: &Connect, cloud: &str) -> Vec<String> {
     let mut found = Vec::new();
     for pool in ["default", "images"] {
         let pool = StoragePool::lookup_by_name(connect, pool).unwrap();

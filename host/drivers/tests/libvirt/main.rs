@@ -6,6 +6,7 @@
 mod components;
 mod contract;
 mod guests;
+mod imports;
 #[allow(dead_code, reason = "shared with the tests of the runtime")]
 #[path = "../runtime/support.rs"]
 mod support;

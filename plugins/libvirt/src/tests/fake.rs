@@ -227,9 +227,11 @@ impl HypervisorDouble for Fake {
             VolumeSource::Empty => (None, 0),
             VolumeSource::Linked(source) => (Some(source.clone()), stage.volume(source)?.capacity_bytes),
             VolumeSource::Copied(source) => (None, stage.volume(source)?.capacity_bytes),
-            VolumeSource::Staged(_) | VolumeSource::Url(_) => return Err(Error::unsupported("images")),
+            VolumeSource::Staged(name) if name == "ready" => (None, GIB),
+            VolumeSource::Staged(name) => return Err(Error::not_found("staged image", name)),
+            VolumeSource::Url(_) => return Err(Error::unsupported("images")),
         };
-        let slow = stage.slow && matches!(spec.source, VolumeSource::Copied(_));
+        let slow = stage.slow && matches!(spec.source, VolumeSource::Copied(_) | VolumeSource::Staged(_));
         let volume = Volume {
             at: spec.at.clone(),
             token: Some(spec.token.clone()),
@@ -252,6 +254,9 @@ impl HypervisorDouble for Fake {
         let used = |domain: &Domain| domain.disks.iter().any(|disk| disk.volume == *at);
         if stage.domains.values().any(used) {
             return Err(Error::Conflict("a domain uses it".to_owned()));
+        }
+        if stage.volumes.values().any(|volume| volume.backing.as_ref() == Some(at)) {
+            return Err(Error::Conflict("a linked clone uses it".to_owned()));
         }
         stage.volumes.remove(&(at.pool.clone(), at.name.clone()));
         Ok(())

@@ -6,7 +6,10 @@ pub(crate) mod fake;
 use fake::{Fake, GIB};
 use ostler_driver::hypervisor_types::{DomainState, Lease, VolumeRef, VolumeStatus};
 use ostler_driver::testing::{Cloud, conformance};
-use ostler_driver::{Action, BlockDevice, Driver, Error, Extra, Force, Node, NodeSpec, NodeState, Reach, Result};
+use ostler_driver::{
+    Action, BlockDevice, Driver, Error, Extra, Force, ImageSource, ImageSpec, ImageStatus, Node, NodeSpec, NodeState, Reach,
+    Result,
+};
 use serde_json::json;
 
 use crate::driver::Libvirt;
@@ -235,6 +238,53 @@ fn images_are_what_was_put_there_or_made_as_one() {
     assert_eq!((images[0].properties.clone(), images[1].min_disk_gb), (vec![pair("os", "linux")], Some(2)));
     assert_eq!(driver(&cloud).get_image("disk").unwrap_err().class(), "not-found");
     assert_eq!(class(driver(&cloud).create_node("t", NodeSpec { image_id: "made".to_owned(), ..order() })), "conflict");
+}
+
+#[test]
+fn an_import_becomes_an_image_that_nodes_are_made_from() {
+    let (cloud, fake) = lab();
+    let staged = |name: &str| ImageSpec {
+        source: ImageSource::Staged(name.to_owned()),
+        checksum: Some("sha256:AB".to_owned()),
+        properties: vec![("os".to_owned(), "linux".to_owned()), ("image".to_owned(), "no".to_owned())],
+        ..ImageSpec::from_url("Debian <12>", "")
+    };
+    let import = |token: &str, spec: ImageSpec| driver(&cloud).import_image(token, spec);
+    for (spec, expected) in [
+        (ImageSpec::from_url("x", "https://a.example/b"), "unsupported"),
+        (staged("gone"), "invalid"),
+        (ImageSpec { extra: "{\"a\": 1}".to_owned(), ..staged("ready") }, "invalid"),
+    ] {
+        assert_eq!(import("i", spec).unwrap_err().class(), expected);
+    }
+    assert_eq!(import("I", staged("ready")).unwrap_err().class(), "invalid");
+    assert_eq!(driver(&cloud).find_image("i").unwrap(), None);
+    fake.stage().slow = true;
+    let made = import("i", staged("ready")).unwrap();
+    assert_eq!(
+        (made.name.as_str(), made.token.as_deref(), &made.status),
+        ("Debian <12>", Some("i"), &ImageStatus::Importing(None))
+    );
+    assert_eq!(import("i", staged("ready")).unwrap().id, made.id);
+    assert_eq!(driver(&cloud).list_images(None).unwrap().items.len(), 2);
+    assert_eq!(class(driver(&cloud).create_node("t", NodeSpec { image_id: made.id.clone(), ..order() })), "conflict");
+    fake.stage().slow = false;
+    let key = ("images".to_owned(), made.id.clone());
+    fake.stage().volumes.get_mut(&key).unwrap().status = VolumeStatus::Failed("no room".to_owned());
+    assert_eq!(driver(&cloud).get_image(&made.id).unwrap().status, ImageStatus::Failed("no room".to_owned()));
+    fake.stage().volumes.get_mut(&key).unwrap().status = VolumeStatus::Ready;
+    let image = driver(&cloud).find_image("i").unwrap().unwrap();
+    assert_eq!((image.status, image.checksum.as_deref(), image.min_disk_gb), (ImageStatus::Active, Some("sha256:ab"), Some(1)));
+    assert_eq!(image.properties, [("checksum".to_owned(), "sha256:ab".to_owned()), ("os".to_owned(), "linux".to_owned())]);
+    let node = driver(&cloud).create_node("t", NodeSpec { image_id: made.id.clone(), ..order() }).unwrap();
+    assert_eq!(driver(&cloud).delete_image(&made.id).unwrap_err().class(), "conflict");
+    driver(&cloud).destroy_node(&node.id).unwrap();
+    driver(&cloud).delete_image(&made.id).unwrap();
+    for gone in [made.id.as_str(), "no-such-image"] {
+        assert_eq!(driver(&cloud).delete_image(gone).unwrap_err().class(), "not-found");
+    }
+    assert_eq!(driver(&cloud).find_image("i").unwrap(), None);
+    assert_eq!(driver(&cloud).delete_image("tiny.qcow2").unwrap_err().class(), "forbidden");
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(crate) trait Hypervisor: Send + Sync {
 pub(crate) fn open(cloud: &CloudSettings) -> Option<Arc<dyn Hypervisor>> {
     #[cfg(feature = "libvirt")]
     if let Some(uri) = &cloud.grants.hypervisor {
-        return Some(Arc::new(libvirt::Libvirt::new(uri, &cloud.name, cloud.hypervisor.clone())));
+        return Some(Arc::new(libvirt::Libvirt::new(uri, &cloud.name, cloud.hypervisor.clone(), cloud.images.clone())));
     }
     None
 }

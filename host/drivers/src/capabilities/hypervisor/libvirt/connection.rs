@@ -14,6 +14,8 @@ use virt::connect::Connect;
 
 /// Calls on one connection at once: libvirtd's own limit (`max_client_requests`), and more would only wait there.
 const CALLS: usize = 5;
+/// Transfers of much content at once, each on a connection of its own.
+const TRANSFERS: usize = 2;
 /// How long after a failed attempt the next is made: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -24,6 +26,7 @@ const KEEPALIVE: (i32, u32) = (5, 5);
 pub(super) struct Link {
     uri: String,
     calls: Arc<Semaphore>,
+    transfers: Arc<Semaphore>,
     state: Mutex<State>,
     pub(super) shared: Arc<Shared>,
 }
@@ -72,6 +75,7 @@ impl Link {
         let link = Arc::new(Self {
             uri: uri.to_owned(),
             calls: Arc::new(Semaphore::new(CALLS)),
+            transfers: Arc::new(Semaphore::new(TRANSFERS)),
             state: Mutex::new(State::Closed),
             shared: Arc::default(),
         });
@@ -102,6 +106,25 @@ impl Link {
             }
         });
         task.await.unwrap_or_else(|error| Err(Error::Failed(format!("a call to libvirt broke off: {error}"))))
+    }
+
+    /// Runs blocking work that moves much content, on a connection of its own: on a shared one, the daemon would read no other
+    /// request while what was sent has not been written.
+    pub(super) async fn apart<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Open) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        let stopping = |_| Failure::from(Error::Transient("the host is stopping".to_owned()));
+        let permit = Arc::clone(&self.transfers).acquire_owned().await.map_err(stopping)?;
+        let uri = self.uri.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            events::start();
+            let connect = Connect::open(Some(&uri))?;
+            let _ = connect.set_keep_alive(KEEPALIVE.0, KEEPALIVE.1);
+            work(&Open { connect, told: false, nature: OnceLock::new(), callbacks: Callbacks::none() })
+        });
+        task.await.unwrap_or_else(|error| Err(Error::Failed(format!("a transfer to libvirt broke off: {error}")).into()))
     }
 
     fn attempt<T>(&self, work: &impl Fn(&Open) -> Outcome<T>) -> Outcome<T> {

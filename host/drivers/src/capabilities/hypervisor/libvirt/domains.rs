@@ -246,6 +246,9 @@ impl Session<'_> {
         let (mut sources, mut owned) = (Vec::new(), Vec::new());
         for disk in disks {
             let found = self.existing(&disk.volume)?;
+            if found.arriving {
+                return Err(Error::Conflict(format!("the content of volume `{}` is still arriving", disk.volume.name)).into());
+            }
             if found.token.is_none() && (disk.owned || !disk.read_only) {
                 let text = format!("volume `{}` was not made by this cloud: it can only be read", found.real);
                 return Err(Error::Forbidden(text).into());

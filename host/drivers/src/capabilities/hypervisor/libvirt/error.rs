@@ -39,6 +39,24 @@ impl From<virt::error::Error> for Failure {
     }
 }
 
+/// What an error says, for people.
+pub(super) fn message(error: Error) -> String {
+    match error {
+        Error::NotFound(text)
+        | Error::Invalid(text)
+        | Error::Conflict(text)
+        | Error::Unauthorized(text)
+        | Error::Forbidden(text)
+        | Error::Quota(text)
+        | Error::Capacity(text)
+        | Error::Unsupported(text)
+        | Error::Transient(text)
+        | Error::Failed(text) => text,
+        Error::Throttled(throttling) => throttling.message,
+        Error::Other(other) => other.message,
+    }
+}
+
 fn class(code: sys::virErrorNumber, text: String) -> Error {
     match code {
         sys::VIR_ERR_NO_DOMAIN

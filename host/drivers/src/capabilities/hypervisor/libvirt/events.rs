@@ -81,6 +81,11 @@ pub(super) fn listen(connect: &Connect, shared: &Arc<Shared>) -> Callbacks {
 }
 
 impl Callbacks {
+    /// None, for a connection that is told nothing.
+    pub(super) fn none() -> Self {
+        Self { events: Vec::new(), close: false }
+    }
+
     /// Whether domains' changes are told.
     pub(super) fn tell_changes(&self) -> bool {
         self.events.len() == 2

@@ -11,6 +11,7 @@ mod definition;
 mod domains;
 mod error;
 mod events;
+mod imports;
 mod mark;
 mod names;
 mod power;
@@ -26,17 +27,22 @@ mod xml;
 use super::{Answer, Hypervisor};
 use crate::settings::HypervisorSettings;
 use crate::v0_1::imports::hypervisor::{
-    Device, Domain, DomainSpec, Error, Info, Lease, Power, Sample, Volume, VolumeRef, VolumeSource, VolumeSpec,
+    Device, Domain, DomainSpec, Error, Info, Lease, Power, Sample, Volume, VolumeRef, VolumeSource, VolumeSpec, VolumeStatus,
 };
 use async_trait::async_trait;
 use connection::{Link, Open};
 use error::Outcome;
+use imports::Upload;
 use shared::Shared;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// For so long a call waits for a copy; after that the driver is told that it goes on.
 const COPYING: Duration = Duration::from_secs(2);
+/// How often a transfer is begun when the connection is lost meanwhile, and how long after that.
+const TRANSFERS: u32 = 4;
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// One cloud's part of a hypervisor.
 #[derive(Clone)]
@@ -49,18 +55,20 @@ pub(super) struct Libvirt {
 struct Tenant {
     name: String,
     settings: HypervisorSettings,
+    /// Where the host has images ready.
+    images: Option<PathBuf>,
 }
 
 /// A tenant's requests on an open connection. All of it blocks.
 struct Session<'a> {
     cloud: &'a Tenant,
     open: &'a Open,
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
 }
 
 impl Libvirt {
-    pub(super) fn new(uri: &str, cloud: &str, settings: HypervisorSettings) -> Self {
-        Self { link: Link::to(uri), cloud: Arc::new(Tenant { name: cloud.to_owned(), settings }) }
+    pub(super) fn new(uri: &str, cloud: &str, settings: HypervisorSettings, images: Option<PathBuf>) -> Self {
+        Self { link: Link::to(uri), cloud: Arc::new(Tenant { name: cloud.to_owned(), settings, images }) }
     }
 
     async fn run<T: Send + 'static>(
@@ -71,6 +79,45 @@ impl Libvirt {
         let (cloud, link) = (Arc::clone(&self.cloud), Arc::clone(&self.link));
         let shared = Arc::clone(&link.shared);
         self.link.run(repeated, move |open| work(&Session { cloud: &cloud, open, shared: &shared })).await
+    }
+
+    /// Makes a volume of an image that the host has ready.
+    async fn import(&self, spec: VolumeSpec, name: String) -> Answer<Volume> {
+        let Some(images) = self.cloud.images.clone() else {
+            return Err(Error::Unsupported("this host fetches no images for hypervisors".to_owned()));
+        };
+        let begun = self.run(true, move |session| session.begin_import(&spec, &name, &images)).await?;
+        if let Some(upload) = begun.upload {
+            // A task of its own: it goes on when this call ends.
+            let transfer = tokio::spawn(self.clone().transfer(upload));
+            let _ = tokio::time::timeout(COPYING, transfer).await;
+        }
+        self.run(true, move |session| session.volume(&begun.at)).await
+    }
+
+    /// Goes on with a volume whose content has not arrived, where the host that made it ended in between.
+    async fn resume(&self, at: &VolumeRef) {
+        let Some(images) = self.cloud.images.clone() else { return };
+        let at = at.clone();
+        match self.run(false, move |session| session.resume_import(&at, &images)).await {
+            Ok(Some(upload)) => drop(tokio::spawn(self.clone().transfer(upload))),
+            Ok(None) => {}
+            Err(error) => tracing::debug!(cloud = self.cloud.name, ?error, "an import cannot go on"),
+        }
+    }
+
+    /// Has the content of a volume sent, and tells how that ended.
+    async fn transfer(self, upload: Upload) {
+        let upload = Arc::new(upload);
+        for attempt in 1.. {
+            let (sent, cloud, shared) = (Arc::clone(&upload), Arc::clone(&self.cloud), Arc::clone(&self.link.shared));
+            let work = move |open: &Open| Session { cloud: &cloud, open, shared: &shared }.send(&sent);
+            match self.link.apart(work).await {
+                Ok(()) => return,
+                Err(failure) if failure.lost && attempt < TRANSFERS => tokio::time::sleep(PAUSE * attempt).await,
+                Err(failure) => return upload.failed(&self.cloud.name, failure.error),
+            }
+        }
     }
 }
 
@@ -119,11 +166,19 @@ impl Hypervisor for Libvirt {
     }
 
     async fn get_volume(&self, at: &VolumeRef) -> Answer<Volume> {
-        let at = at.clone();
-        self.run(true, move |session| session.volume(&at)).await
+        let wanted = at.clone();
+        let volume = self.run(true, move |session| session.volume(&wanted)).await?;
+        if matches!(volume.status, VolumeStatus::Importing(None)) {
+            self.resume(at).await;
+        }
+        Ok(volume)
     }
 
     async fn create_volume(&self, spec: VolumeSpec) -> Answer<Volume> {
+        if let VolumeSource::Staged(name) = &spec.source {
+            let name = name.clone();
+            return self.import(spec, name).await;
+        }
         if !matches!(spec.source, VolumeSource::Copied(_)) {
             return self.run(true, move |session| session.create_volume(&spec)).await;
         }

@@ -11,6 +11,8 @@ use crate::v0_1::imports::hypervisor::Error;
 const PREFIX: &str = "ostler+";
 /// At the end of the name of the small volume that has another's labels.
 const LABELS: &str = "+labels";
+/// At the end of the name of the small volume that is there while another's content has not arrived completely.
+const IMPORTING: &str = "+importing";
 
 /// What a volume's name says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(super) enum Named {
     Ours { token: String, name: String },
     /// The labels of one.
     Labels,
+    /// The sign that the content of one has not arrived completely.
+    Importing,
     /// Another cloud's.
     Theirs,
     /// Nobody's: made by hand.
@@ -35,6 +39,11 @@ pub(super) fn labels(volume: &str) -> String {
     format!("{volume}{LABELS}")
 }
 
+/// What the volume is called that is there while the content of this one has not arrived completely.
+pub(super) fn importing(volume: &str) -> String {
+    format!("{volume}{IMPORTING}")
+}
+
 /// What a volume's name says to this cloud.
 pub(super) fn read(cloud: &str, volume: &str) -> Named {
     let Some(rest) = volume.strip_prefix(PREFIX) else { return Named::Unmarked };
@@ -42,6 +51,7 @@ pub(super) fn read(cloud: &str, volume: &str) -> Named {
     match (parts.next(), parts.next(), parts.next()) {
         (Some(owner), Some(token), Some(name)) if owner == cloud => match name {
             _ if name.ends_with(LABELS) => Named::Labels,
+            _ if name.ends_with(IMPORTING) => Named::Importing,
             _ if check_token(token).is_ok() && check_volume(name).is_ok() => {
                 Named::Ours { token: token.to_owned(), name: name.to_owned() }
             }
@@ -129,6 +139,8 @@ mod tests {
             ("lab.a+t-1", real.as_str(), Named::Theirs),
             ("lab.a", &labels(&real), Named::Labels),
             ("lab", &labels(&real), Named::Theirs),
+            ("lab.a", &importing(&real), Named::Importing),
+            ("lab", &importing(&real), Named::Theirs),
             ("lab.a", "tiny.qcow2", Named::Unmarked),
             ("lab.a", "ostler+lab.a", Named::Theirs),
             ("lab.a", "ostler+lab.a+t", Named::Theirs),
@@ -139,7 +151,7 @@ mod tests {
             assert_eq!(read(cloud, name), expected, "{cloud} {name}");
         }
         // The longest still is a file's name.
-        assert!(labels(&volume(&"c".repeat(64), &"t".repeat(64), &"n".repeat(100))).len() <= 255);
+        assert!(importing(&volume(&"c".repeat(64), &"t".repeat(64), &"n".repeat(100))).len() <= 255);
     }
 
     #[test]

@@ -24,8 +24,10 @@ pub(super) struct Shared {
     processors: Mutex<HashMap<Uuid, Processor>>,
     /// Labels of volumes, which do not change while a volume lives.
     labels: Mutex<HashMap<String, Vec<(String, String)>>>,
-    /// Volumes into which content is being copied.
-    copies: Mutex<std::collections::HashSet<String>>,
+    /// Volumes into which content is being copied, and how far that is, in percent, where it is known.
+    copies: Mutex<HashMap<String, Option<u8>>>,
+    /// Volumes whose content did not arrive, and why.
+    failures: Mutex<HashMap<String, String>>,
     /// One change at a time of a domain or a volume.
     busy: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     closed: AtomicBool,
@@ -156,16 +158,36 @@ impl Shared {
         self.labels.lock().remove(&place(pool, volume));
     }
 
-    /// Content is copied into a volume until the guard is dropped.
-    pub(super) fn begin_copy(&self, pool: &str, volume: &str) -> Copying<'_> {
+    /// Content is copied into a volume until the guard is dropped; none while somebody else does that.
+    pub(super) fn begin_copy(self: &Arc<Self>, pool: &str, volume: &str) -> Option<Copying> {
         let place = place(pool, volume);
-        self.copies.lock().insert(place.clone());
-        Copying { shared: self, place }
+        let mut copies = self.copies.lock();
+        if copies.contains_key(&place) {
+            return None;
+        }
+        copies.insert(place.clone(), None);
+        self.failures.lock().remove(&place);
+        Some(Copying { shared: Arc::clone(self), place })
     }
 
     /// Whether content is being copied into a volume.
     pub(super) fn copying(&self, pool: &str, volume: &str) -> bool {
-        self.copies.lock().contains(&place(pool, volume))
+        self.copies.lock().contains_key(&place(pool, volume))
+    }
+
+    /// How far the content of a volume is, in percent, where content is being copied and that is known.
+    pub(super) fn progress(&self, pool: &str, volume: &str) -> Option<Option<u8>> {
+        self.copies.lock().get(&place(pool, volume)).copied()
+    }
+
+    /// Why the content of a volume did not arrive.
+    pub(super) fn failure(&self, pool: &str, volume: &str) -> Option<String> {
+        self.failures.lock().get(&place(pool, volume)).cloned()
+    }
+
+    /// A volume is gone, and with it what its content was about.
+    pub(super) fn forget_failure(&self, pool: &str, volume: &str) {
+        self.failures.lock().remove(&place(pool, volume));
     }
 
     /// What keeps others from changing this thing meanwhile: hold its lock.
@@ -198,12 +220,28 @@ fn place(pool: &str, volume: &str) -> String {
 }
 
 /// A copy in progress.
-pub(super) struct Copying<'a> {
-    shared: &'a Shared,
+pub(super) struct Copying {
+    shared: Arc<Shared>,
     place: String,
 }
 
-impl Drop for Copying<'_> {
+impl Copying {
+    /// So many of so many bytes have been copied.
+    pub(super) fn reached(&self, done: u64, all: u64) {
+        let percent = u128::from(done) * 100 / u128::from(all.max(1));
+        self.shared.copies.lock().insert(self.place.clone(), u8::try_from(percent.min(100)).ok());
+    }
+
+    /// It ends here.
+    pub(super) fn failed(&self, why: String) {
+        let mut failures = self.shared.failures.lock();
+        if failures.len() < DOMAINS {
+            failures.insert(self.place.clone(), why);
+        }
+    }
+}
+
+impl Drop for Copying {
     fn drop(&mut self) {
         self.shared.copies.lock().remove(&self.place);
     }
@@ -233,6 +271,23 @@ mod tests {
         assert_eq!(share(5, 4, second, 1), None);
         let shared = Shared::default();
         assert_eq!(shared.utilization(Uuid::nil(), 1, 1), None);
+    }
+
+    #[test]
+    fn a_copy_tells_how_far_it_is_and_why_it_ended() {
+        let shared = Arc::new(Shared::default());
+        let copy = shared.begin_copy("p", "v").unwrap();
+        assert!(shared.begin_copy("p", "v").is_none() && shared.begin_copy("p", "w").is_some());
+        assert_eq!((shared.copying("p", "v"), shared.progress("p", "v")), (true, Some(None)));
+        for (done, percent) in [(0, 0), (1, 0), (u64::MAX / 2, 49), (u64::MAX, 100)] {
+            copy.reached(done, u64::MAX);
+            assert_eq!(shared.progress("p", "v"), Some(Some(percent)));
+        }
+        copy.failed("no".to_owned());
+        drop(copy);
+        assert_eq!((shared.progress("p", "v"), shared.failure("p", "v").as_deref()), (None, Some("no")));
+        drop(shared.begin_copy("p", "v"));
+        assert_eq!((shared.failure("p", "v"), shared.copying("p", "w")), (None, false));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! a pool `default-pool` and a network `default`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod imports;
+
 use super::*;
 use crate::settings::Virtualization;
 use crate::v0_1::imports::hypervisor::{Disk, DomainState, Nic, Seed, VolumeStatus};
@@ -35,7 +37,7 @@ fn lab_with(cloud: &str, change: impl FnOnce(&mut HypervisorSettings)) -> Libvir
         virtualization: Virtualization::Auto,
     };
     change(&mut settings);
-    Libvirt::new(URI, cloud, settings)
+    Libvirt::new(URI, cloud, settings, None)
 }
 
 /// Tests share the hypervisor: each has names of its own.
@@ -359,7 +361,7 @@ async fn volumes_of_a_real_pool() {
         virtualization: Virtualization::Qemu,
     };
     let cloud = format!("volumes-{}", std::process::id());
-    let lab = Libvirt::new(&uri, &cloud, settings);
+    let lab = Libvirt::new(&uri, &cloud, settings, None);
     let at = |name: &str| VolumeRef { pool: "default".to_owned(), name: name.to_owned() };
     let image = VolumeRef { pool: "images".to_owned(), name: "tiny.qcow2".to_owned() };
     let least = lab.get_volume(&image).await.unwrap().capacity_bytes;

@@ -10,7 +10,7 @@ use virt::storage_vol::StorageVol;
 use virt::sys;
 
 /// Bytes of the largest volume: a slip of units must not fill a pool.
-const LARGEST: u64 = 64 << 40;
+pub(super) const LARGEST: u64 = 64 << 40;
 /// Bytes of a volume's labels.
 const LABELS: usize = 1 << 20;
 
@@ -20,10 +20,12 @@ pub(super) struct Found {
     /// Its name at the hypervisor.
     pub(super) real: String,
     /// Its name for the driver.
-    name: String,
+    pub(super) name: String,
     /// None for an image that somebody put there by hand.
     pub(super) token: Option<String>,
     labelled: bool,
+    /// Whether its content has not arrived completely.
+    pub(super) arriving: bool,
 }
 
 /// What a volume's document says.
@@ -45,8 +47,10 @@ impl About {
             let nanoseconds = format!("{rest:0<9}");
             Some(seconds.parse::<u64>().ok()? * 1_000_000 + nanoseconds.get(..6)?.parse::<u64>().ok()?)
         };
+        let format = document.at("target/format").and_then(|format| format.get("type")).unwrap_or("raw");
         Ok(Self {
-            format: document.at("target/format").and_then(|format| format.get("type")).unwrap_or("raw").to_owned(),
+            // What libvirt calls a raw image that has a file system of this kind.
+            format: if format == "iso" { "raw" } else { format }.to_owned(),
             capacity: bytes("capacity"),
             allocation: bytes("allocation"),
             path: document.text_at("target/path").unwrap_or_default().to_owned(),
@@ -71,25 +75,26 @@ impl Session<'_> {
     }
 
     /// All volumes of a pool that the cloud may see.
-    fn seen(&self, pool: &StoragePool, pool_name: &str) -> Outcome<Vec<Found>> {
+    pub(super) fn seen(&self, pool: &StoragePool, pool_name: &str) -> Outcome<Vec<Found>> {
         let all = pool.list_all_volumes(0)?;
-        let mut labelled = std::collections::HashSet::new();
+        let mut beside = std::collections::HashSet::new();
         let mut found = Vec::new();
         for volume in all {
             let real = volume.get_name()?;
             let (name, token) = match names::read(&self.cloud.name, &real) {
                 Named::Ours { token, name } => (name, Some(token)),
                 Named::Unmarked if self.holds_images(pool_name) => (real.clone(), None),
-                Named::Labels => {
-                    labelled.insert(real);
+                Named::Labels | Named::Importing => {
+                    beside.insert(real);
                     continue;
                 }
                 Named::Theirs | Named::Unmarked => continue,
             };
-            found.push(Found { volume, real, name, token, labelled: false });
+            found.push(Found { volume, real, name, token, labelled: false, arriving: false });
         }
         for volume in &mut found {
-            volume.labelled = labelled.contains(&names::labels(&volume.real));
+            volume.labelled = beside.contains(&names::labels(&volume.real));
+            volume.arriving = beside.contains(&names::importing(&volume.real));
         }
         // What the cloud made hides what somebody put there under the same name.
         found.sort_by(|a, b| a.name.cmp(&b.name).then(b.token.is_some().cmp(&a.token.is_some())));
@@ -132,9 +137,12 @@ impl Session<'_> {
 
     fn show_volume(&self, pool: &StoragePool, pool_name: &str, found: &Found) -> Outcome<Volume> {
         let about = About::read(&found.volume)?;
-        let status = match self.shared.copying(pool_name, &found.real) {
-            true => VolumeStatus::Importing(None),
-            false => VolumeStatus::Ready,
+        let progress = self.shared.progress(pool_name, &found.real);
+        let status = match (progress, self.shared.failure(pool_name, &found.real)) {
+            (Some(percent), _) => VolumeStatus::Importing(percent),
+            (None, Some(why)) => VolumeStatus::Failed(why),
+            (None, None) if found.arriving => VolumeStatus::Importing(None),
+            (None, None) => VolumeStatus::Ready,
         };
         let labels = if found.labelled { self.labels(pool, pool_name, &found.real)? } else { Vec::new() };
         Ok(Volume {
@@ -204,7 +212,7 @@ impl Session<'_> {
             VolumeSource::Empty => None,
             VolumeSource::Linked(source) | VolumeSource::Copied(source) => Some((self.existing(source)?, source)),
             VolumeSource::Staged(_) | VolumeSource::Url(_) => {
-                let text = "images are not fetched by this host: put them into one of the cloud's image pools";
+                let text = "volumes are not made from addresses: the host fetches an image, and a volume is made of that";
                 return Err(Error::Unsupported(text.to_owned()).into());
             }
         };
@@ -213,7 +221,7 @@ impl Session<'_> {
         }
         let about = source.as_ref().map(|(found, _)| About::read(&found.volume)).transpose()?;
         if let Some((found, at)) = &source
-            && self.shared.copying(&at.pool, &found.real)
+            && (found.arriving || self.shared.copying(&at.pool, &found.real))
         {
             return Err(Error::Conflict(format!("volume `{}` is still being made", at.name)).into());
         }
@@ -230,12 +238,7 @@ impl Session<'_> {
             return Err(Error::Unsupported(format!("pool `{}` has no linked clones", spec.at.pool)).into());
         }
         let document = document(&real, capacity, format, about.as_ref().filter(|_| linked));
-        // The labels come first: a volume is never seen without.
-        if !spec.labels.is_empty() {
-            let text = serde_json::to_vec(&spec.labels).map_err(|error| Error::Failed(error.to_string()))?;
-            self.remove(&pool, &names::labels(&real))?;
-            content::make(&self.open.connect, &pool, &names::labels(&real), &text)?;
-        }
+        self.label(&pool, &real, &spec.labels)?;
         let made = match &source {
             Some((found, _)) if !linked => {
                 let _copying = self.shared.begin_copy(&spec.at.pool, &real);
@@ -253,8 +256,18 @@ impl Session<'_> {
             }
         };
         let (name, token) = (spec.at.name.clone(), Some(spec.token.clone()));
-        let found = Found { volume, real, name, token, labelled: !spec.labels.is_empty() };
+        let found = Found { volume, real, name, token, labelled: !spec.labels.is_empty(), arriving: false };
         self.show_volume(&pool, &spec.at.pool, &found)
+    }
+
+    /// Writes the labels of a volume, which come before it: it is never seen without.
+    pub(super) fn label(&self, pool: &StoragePool, real: &str, labels: &[(String, String)]) -> Outcome<()> {
+        if labels.is_empty() {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(labels).map_err(|error| Error::Failed(error.to_string()))?;
+        self.remove(pool, &names::labels(real))?;
+        content::make(&self.open.connect, pool, &names::labels(real), &text)
     }
 
     /// Makes a volume larger.
@@ -282,6 +295,9 @@ impl Session<'_> {
         let token = found.token.as_deref().unwrap_or_default();
         let lock = self.shared.exclusively(&format!("volume {} {token}", at.pool));
         let _held = lock.lock();
+        if self.shared.copying(&at.pool, &found.real) {
+            return Err(Error::Conflict(format!("the content of volume `{}` is still arriving", at.name)).into());
+        }
         let used = |by: String| Err(Error::Conflict(format!("volume `{}` is used by {by}", at.name)).into());
         if let Some(domain) = self.users(&at.pool, &found.real, false)?.first() {
             return used(format!("domain `{}`", domain.get_name()?));
@@ -300,7 +316,9 @@ impl Session<'_> {
         let pool = self.pool(&at.pool)?;
         self.remove(&pool, &found.real)?;
         self.remove(&pool, &names::labels(&found.real))?;
+        self.remove(&pool, &names::importing(&found.real))?;
         self.shared.forget_labels(&at.pool, &found.real);
+        self.shared.forget_failure(&at.pool, &found.real);
         Ok(())
     }
 
@@ -342,7 +360,7 @@ pub(super) fn unfinished(spec: &VolumeSpec) -> Volume {
 }
 
 /// The format of new volumes: what files can be, and block devices not.
-fn format_of(pool: &StoragePool) -> Outcome<&'static str> {
+pub(super) fn format_of(pool: &StoragePool) -> Outcome<&'static str> {
     let document = Element::read(&pool.get_xml_desc(0)?)?;
     Ok(match document.get("type") {
         Some("dir" | "fs" | "netfs" | "gluster") => "qcow2",
@@ -350,7 +368,7 @@ fn format_of(pool: &StoragePool) -> Outcome<&'static str> {
     })
 }
 
-fn document(real: &str, capacity: u64, format: &str, backing: Option<&About>) -> String {
+pub(super) fn document(real: &str, capacity: u64, format: &str, backing: Option<&About>) -> String {
     let mut document = Element::new("volume")
         .child(Element::new("name").content(real))
         .child(Element::new("capacity").attr("unit", "bytes").content(capacity.to_string()))
