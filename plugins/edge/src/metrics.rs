@@ -9,7 +9,6 @@ use ostler_driver::{Error, Measurement, NodeState, Result, Sample};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::details::Kind;
 use crate::http::{Api, is_identifier};
 use crate::time;
 use crate::wire;

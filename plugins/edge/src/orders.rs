@@ -124,7 +124,7 @@ impl Api {
 
     /// The order as it is sent: the same for the same order, as a key demands.
     fn body(&self, token: &str, spec: &NodeSpec) -> Result<Value> {
-        self.check(token, spec)?;
+        self.acceptable(token, spec)?;
         let mut instance = json!({
             "imageRef": wire::to_reference(&spec.image_id), "name": name::instance(&spec.name, token),
         });
@@ -141,7 +141,7 @@ impl Api {
     }
 
     /// What can be said of an order without asking.
-    fn check(&self, token: &str, spec: &NodeSpec) -> Result<()> {
+    fn acceptable(&self, token: &str, spec: &NodeSpec) -> Result<()> {
         if !name::is_token(token) {
             return Err(Error::Invalid("a token has 1 to 64 characters of a-z 0-9 -".to_owned()));
         }
