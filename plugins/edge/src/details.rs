@@ -107,7 +107,8 @@ impl Api {
     fn complete(&self, kind: Kind, entries: Vec<Entry>) -> Result<Vec<Entry>> {
         let began = self.ctx.now();
         // Those first that were not seen for the longest time, so that in the end each has its turn.
-        let kept: Vec<Option<Kept>> = entries.iter().map(|entry| self.ctx.cache().get_json(&self.kept_key(kind, &entry.id))).collect();
+        let kept: Vec<Option<Kept>> =
+            entries.iter().map(|entry| self.ctx.cache().get_json(&self.kept_key(kind, &entry.id))).collect();
         let mut slots: Vec<(usize, Entry, Option<Kept>)> =
             entries.into_iter().zip(kept).enumerate().map(|(at, (entry, kept))| (at, entry, kept)).collect();
         slots.sort_by_key(|(at, _, kept)| (kept.as_ref().map(|kept| kept.at), *at));

@@ -138,7 +138,8 @@ mod tests {
     use ostler_driver::testing::Cloud;
 
     fn settings() -> Settings {
-        let cloud = Cloud::new("home1").config("url", "https://far:5/cloudedge").config("username", "ann").secret("password", "canary");
+        let cloud =
+            Cloud::new("home1").config("url", "https://far:5/cloudedge").config("username", "ann").secret("password", "canary");
         Settings::read(&cloud.context()).unwrap()
     }
 

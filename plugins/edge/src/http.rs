@@ -201,7 +201,8 @@ impl Call<'_> {
 impl Api {
     /// The JSON of an answer.
     pub(crate) fn read(&self, answer: &Answer) -> Result<Value> {
-        serde_json::from_slice(&answer.body).map_err(|_| self.failed("the answer is no JSON: is the address that of a Cloud Edge API?"))
+        serde_json::from_slice(&answer.body)
+            .map_err(|_| self.failed("the answer is no JSON: is the address that of a Cloud Edge API?"))
     }
 }
 

@@ -165,7 +165,8 @@ fn read_offers(body: &Value) -> Vec<Offer> {
     let mut offers = Vec::new();
     let mut add = |name: &str, about: &Value| {
         let known = NAMES.iter().any(|(theirs, _)| theirs.eq_ignore_ascii_case(name));
-        let statistics: Vec<&str> = about.get("statistics").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let statistics: Vec<&str> =
+            about.get("statistics").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         let average = statistics.iter().find(|one| one.eq_ignore_ascii_case("average"));
         let statistic = average.or(statistics.first()).copied().unwrap_or("average");
         if known {
@@ -194,12 +195,16 @@ type Point = (Option<u64>, f64, String);
 fn newest(answer: &Value, metric: &str) -> Option<Option<Point>> {
     let about = answer.as_object()?.iter().find(|(name, _)| name.eq_ignore_ascii_case(metric)).map(|(_, about)| about)?;
     let unit = wire::text(about, "unit").unwrap_or_default();
-    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|value: &f64| value.is_finite());
+    let number =
+        |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|value: &f64| value.is_finite());
     let points: Vec<(Option<u64>, f64)> = match about.get("datapoints")? {
         Value::Object(points) => points.iter().filter_map(|(at, value)| Some((time::parse(at), number(value)?))).collect(),
         Value::Array(points) => {
             let at = |point: &Value| ["timestamp", "time"].iter().find_map(|key| wire::text(point, key));
-            points.iter().filter_map(|point| Some((at(point).as_deref().and_then(time::parse), number(point.get("value")?)?))).collect()
+            points
+                .iter()
+                .filter_map(|point| Some((at(point).as_deref().and_then(time::parse), number(point.get("value")?)?)))
+                .collect()
         }
         _ => return None,
     };

@@ -10,8 +10,7 @@ const LONGEST: usize = 255;
 
 /// Whether the host may use a token, by the contract.
 pub(crate) fn is_token(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// The name of an instance: letters, digits, `.`, `_` and `-` of ASCII, which every far side can be expected to take.

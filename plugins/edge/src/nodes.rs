@@ -138,13 +138,17 @@ impl Api {
         node.image_id = entry.image_id();
         node.created_at = entry.created_at();
         node.size_id = entry.size_id().or_else(|| (self.settings.sizes.len() == 1).then(|| DEFAULT_SIZE.to_owned()));
-        node.addresses = entry.addresses().into_iter().map(|ip| {
-            let public = match self.settings.address_reach {
-                AddressReach::Auto => is_public(ip),
-                reach => reach == AddressReach::Public,
-            };
-            Address { reach: if public { Reach::Public } else { Reach::Private }, ..Address::public(ip.to_string()) }
-        }).collect();
+        node.addresses = entry
+            .addresses()
+            .into_iter()
+            .map(|ip| {
+                let public = match self.settings.address_reach {
+                    AddressReach::Auto => is_public(ip),
+                    reach => reach == AddressReach::Public,
+                };
+                Address { reach: if public { Reach::Public } else { Reach::Private }, ..Address::public(ip.to_string()) }
+            })
+            .collect();
         let open = record.filter(|record| record.is_open());
         let coming = matches!(state, NodeState::Stopped | NodeState::Starting | NodeState::Running | NodeState::Pending);
         node.state = match (record.and_then(|record| record.failed.as_ref()), open) {

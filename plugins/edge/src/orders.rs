@@ -21,7 +21,8 @@ impl Api {
     /// Makes an instance, and starts it and forwards to it as far as that goes at once; `get-node` goes on with the rest.
     pub(crate) fn create(&self, token: &str, spec: &NodeSpec) -> Result<Node> {
         let body = self.body(token, spec)?;
-        let entry = self.order("node", token, |settle| self.by_token(Kind::Instance, token, settle), || self.make(token, spec, &body))?;
+        let entry =
+            self.order("node", token, |settle| self.by_token(Kind::Instance, token, settle), || self.make(token, spec, &body))?;
         // The list tells no status, and the answer to an order may be an old one that was repeated.
         let entry = self.entry(Kind::Instance, &entry.id)?;
         match self.go_on(entry)? {
@@ -29,7 +30,9 @@ impl Api {
             Progress::Refused(node, error) => match self.destroy(&node.id) {
                 Ok(()) | Err(Error::NotFound(_)) => Err(error),
                 Err(left) => {
-                    self.ctx.log().warn("what could not be started was not deleted", &[("id", &node.id), ("error", left.message())]);
+                    self.ctx
+                        .log()
+                        .warn("what could not be started was not deleted", &[("id", &node.id), ("error", left.message())]);
                     Ok(node)
                 }
             },
@@ -118,7 +121,8 @@ impl Api {
             return Ok(made);
         }
         self.delete(wire::path(kind.list(), &made.id)).send().map_err(Stop::Uncertain)?;
-        let text = format!("at {}: it does not keep the names that it is given, so nothing could be found again", self.settings.host);
+        let text =
+            format!("at {}: it does not keep the names that it is given, so nothing could be found again", self.settings.host);
         Err(Stop::Refused(Error::Unsupported(text)))
     }
 
