@@ -48,7 +48,10 @@ impl Api {
             self.remember(token, &record)?;
         }
         let made = self.ordered(Kind::Instance, token, repeatable, || {
-            self.post("/instances", body).key(token).json().and_then(|answer| self.object(Kind::Instance, &answer))
+            let image = &spec.image_id;
+            let call = self.post("/instances", body).key(token);
+            let answer = call.send_about("image", image, || self.is_listed(Kind::Image, image))?;
+            self.object(Kind::Instance, &self.read(&answer)?)
         });
         if let Err(Stop::Refused(error)) = &made
             && !is_uncertain(error)

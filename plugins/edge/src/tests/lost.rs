@@ -97,7 +97,9 @@ fn orders(manners: Manners, seed: u64) -> Tally {
             (of_this(&stage.instances, "name", &name), of_this(&stage.rules, "instance_id", &node.id))
         });
         assert_eq!(instances, 1, "{told}");
-        assert!(rules == usize::from(at % 2 == 0) || manners.html && rules > 0, "{told}: {rules} rules");
+        // A rule that comes late is a second one to its port, which goes with the instance.
+        let wanted = usize::from(at % 2 == 0);
+        assert!((wanted..=2 * wanted).contains(&rules), "{told}: {rules} rules");
         ids.push(node.id);
     }
     assert_eq!(play.look(|stage| stage.instances.len()), ORDERS);
