@@ -149,7 +149,7 @@ impl Api {
                 Ok(answer) => {
                     if let Some(found) = newest(&answer, metric) {
                         manner.way = way;
-                        return Ok(found.map(|(at, value, unit)| (at.unwrap_or(now).min(now), measurement(metric, unit, value))));
+                        return Ok(found.map(|(at, value, unit)| (at.unwrap_or(now).min(now), measurement(metric, &unit, value))));
                     }
                 }
                 Err(Error::NotFound(_) | Error::Unsupported(_) | Error::Invalid(_) | Error::Failed(_)) => {}
@@ -212,7 +212,7 @@ fn newest(answer: &Value, metric: &str) -> Option<Option<Point>> {
 }
 
 /// In the contract's units, where the far side's are known.
-fn measurement(metric: &str, unit: String, value: f64) -> Measurement {
+fn measurement(metric: &str, unit: &str, value: f64) -> Measurement {
     let name = NAMES.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(metric)).map_or(metric, |(_, ours)| ours);
     let lower = unit.trim().to_ascii_lowercase();
     let (amount, per) = match lower.split_once('/') {
@@ -253,7 +253,7 @@ mod tests {
             ("Count", 3.0, ("count", 3.0)),
             ("", 3.0, ("", 3.0)),
         ] {
-            let measured = measurement("NetworkIn", unit.to_owned(), value);
+            let measured = measurement("NetworkIn", unit, value);
             assert_eq!((measured.name.as_str(), measured.unit.as_str(), measured.value), ("network-in", expected.0, expected.1));
         }
     }

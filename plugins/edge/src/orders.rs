@@ -85,7 +85,7 @@ impl Api {
                 let made = Entry::read(made).ok_or_else(|| Stop::Uncertain(self.failed("the answer names nothing")))?;
                 return match self.by_token(kind, token, true) {
                     Ok(Some(entry)) => Ok(entry),
-                    Ok(None) => self.keeps_names(kind, token, made),
+                    Ok(None) => self.keeps_names(kind, token, &made),
                     // It was made, and that is what counts.
                     Err(_) if made.token() == Some(token) => Ok(made),
                     Err(error) => Err(Stop::Uncertain(error)),
@@ -114,7 +114,7 @@ impl Api {
     }
 
     /// A far side that gives other names than it is told cannot be asked for a token again.
-    fn keeps_names(&self, kind: Kind, token: &str, made: Entry) -> Result<Entry, Stop> {
+    fn keeps_names(&self, kind: Kind, token: &str, made: &Entry) -> Result<Entry, Stop> {
         let made = match self.entry(kind, &made.id) {
             // The answer to an order of before, repeated.
             Err(Error::NotFound(_)) => return Err(Stop::Refused(self.failed("what was made by this token is gone again"))),

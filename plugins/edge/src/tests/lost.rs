@@ -118,6 +118,5 @@ fn lost_answers_make_one_instance_each() {
         let tally = orders(manners, seed);
         // Otherwise the losses were not what they were meant to be.
         assert!(tally.struck >= ORDERS && tally.lost > 10 && tally.answered > 10, "{tally:?}");
-        println!("{tally:?}");
     }
 }
