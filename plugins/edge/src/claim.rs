@@ -54,8 +54,8 @@ pub(crate) fn is_uncertain(error: &Error) -> bool {
 }
 
 impl Api {
-    /// Orders something by a token: what `find` finds, or what `order` makes. `find` is told whether the claim is held, and then
-    /// may put in order what it finds.
+    /// Orders something by a token: what `find` finds, or what `order` makes. `find` is told whether nobody else is at
+    /// work by this token, and then may put in order what it finds.
     pub(crate) fn order<T>(
         &self,
         kind: &str,
@@ -66,7 +66,8 @@ impl Api {
         let key = format!("{PREFIX}{kind}/{token}");
         let version = match self.claim(&key)? {
             Ok(version) => version,
-            Err(holder) => return find(false)?.ok_or(holder),
+            // Nobody is at work any more where the claim was only left behind.
+            Err((holder, ended)) => return find(ended)?.ok_or(holder),
         };
         let result = match find(true) {
             Ok(Some(found)) => Ok(found),
@@ -87,18 +88,18 @@ impl Api {
         result.map_err(|(Stop::Refused(error) | Stop::Uncertain(error))| error)
     }
 
-    /// The version of the claim, or what to answer while another holds it.
-    fn claim(&self, key: &str) -> Result<Result<u64, Error>> {
+    /// The version of the claim, or what to answer while another holds it, and whether that other has ended.
+    fn claim(&self, key: &str) -> Result<Result<u64, (Error, bool)>> {
         let claim = self.lease(None)?;
         match self.ctx.state().compare_and_swap(key, None, Some(&claim)) {
             Err(StateError::Conflict) => {}
             result => return Ok(Ok(result?)),
         }
-        let busy = || Error::Transient("another order with this token is under way".to_owned());
+        let busy = || (Error::Transient("another order with this token is under way".to_owned()), false);
         let Some(held) = self.ctx.state().get_json::<Claim>(key)? else { return Ok(Err(busy())) };
         if held.value.until > self.ctx.now() {
             return Ok(Err(match held.value.lost {
-                Some(why) => Error::Transient(format!("an earlier order with this token may still take effect ({why})")),
+                Some(why) => (Error::Transient(format!("an earlier order with this token may still take effect ({why})")), true),
                 None => busy(),
             }));
         }

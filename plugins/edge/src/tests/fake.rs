@@ -144,6 +144,11 @@ pub(super) struct Stage {
     later: Vec<Request>,
 }
 
+/// Whether this is the number of an object.
+pub(super) fn is(number: &Value, id: &str) -> bool {
+    number.to_string().as_str() == id
+}
+
 fn plain(status: u16, body: &Value) -> Answer {
     Answer { status, headers: Vec::new(), body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() } }
 }
@@ -382,14 +387,14 @@ impl Stage {
                 let told: Vec<_> = all.iter().map(|one| self.tell(list, one, Some(&["id", "name", "link"]))).collect();
                 plain(200, &json!({*list: told}))
             }
-            ("GET", ["images", id]) => match self.images.iter().find(|one| one["id"].to_string() == *id) {
+            ("GET", ["images", id]) => match self.images.iter().find(|one| is(&one["id"], id)) {
                 Some(one) => {
                     let wrapper = if self.manners.other_wrappers { "images" } else { "image" };
                     plain(200, &json!({wrapper: self.tell("images", one, None)}))
                 }
                 None => self.gone(id),
             },
-            ("GET", ["instances", id]) => match self.instances.iter().find(|one| one["id"].to_string() == *id) {
+            ("GET", ["instances", id]) => match self.instances.iter().find(|one| is(&one["id"], id)) {
                 Some(one) => {
                     let wrapper = if self.manners.other_wrappers { "instance" } else { "instances" };
                     plain(200, &json!({wrapper: self.tell("instances", one, None)}))
@@ -412,7 +417,7 @@ impl Stage {
                     "instances" => &mut self.instances,
                     _ => &mut self.rules,
                 };
-                match all.iter().position(|one| one["id"].to_string() == *id) {
+                match all.iter().position(|one| is(&one["id"], id)) {
                     Some(at) => {
                         all.remove(at);
                         plain(204, &Value::Null)
@@ -422,7 +427,7 @@ impl Stage {
             }
             (_, ["fwrules", ..]) => self.rules(method, path, query, body),
             (_, [spelling @ ("instance" | "instances"), id, "metrics", rest @ ..])
-                if spelled(*spelling == "instance") && self.instances.iter().any(|one| one["id"].to_string() == *id) =>
+                if spelled(*spelling == "instance") && self.instances.iter().any(|one| is(&one["id"], id)) =>
             {
                 self.metrics(method, rest, query, body)
             }

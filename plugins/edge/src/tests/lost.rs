@@ -29,7 +29,7 @@ struct Tally {
     struck: usize,
 }
 
-fn orders(manners: Manners, seed: u64) -> Tally {
+fn orders(manners: &Manners, seed: u64) -> Tally {
     let play = Play::open(manners.clone());
     let cloud = Play::cloud().config("forward_ports", "[22]");
     let (mut random, mut tally) = (Random(seed), Tally::default());
@@ -115,7 +115,7 @@ fn orders(manners: Manners, seed: u64) -> Tally {
 fn lost_answers_make_one_instance_each() {
     let seed = std::env::var("OSTLER_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed_ed6e);
     for manners in all_manners() {
-        let tally = orders(manners, seed);
+        let tally = orders(&manners, seed);
         // Otherwise the losses were not what they were meant to be.
         assert!(tally.struck >= ORDERS && tally.lost > 10 && tally.answered > 10, "{tally:?}");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ostler_driver::{Action, Driver, Extra, Force, NodeState, Reach};
 use serde_json::json;
 
-use super::fake::{Fault, Manners, Play, driver};
+use super::fake::{Fault, Manners, Play, driver, is};
 use super::{all_manners, order};
 
 #[test]
@@ -114,7 +114,7 @@ fn lists_end_in_time_and_nobody_is_passed_over_for_ever() {
     let kept = play.clone();
     play.fault(
         "GET /instances/",
-        Fault::Before(Box::new(move || kept.set(|stage| stage.instances.retain(|one| one["id"].to_string() != gone)))),
+        Fault::Before(Box::new(move || kept.set(|stage| stage.instances.retain(|one| !is(&one["id"], &gone))))),
     );
     assert_eq!(driver(&Play::cloud()).list_nodes(None).unwrap().items.len(), 9);
     play.fault("GET /instances/", Fault::Answer(500, ""));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fake::Stage;
+use super::fake::{Stage, is};
 use crate::http::Answer;
 
 fn plain(status: u16, body: &Value) -> Answer {
@@ -55,7 +55,7 @@ impl Stage {
     pub(super) fn act(&mut self, id: &str, body: &Value) -> Answer {
         let (now, boot) = (self.now(), self.manners.boot_seconds * 1_000_000);
         let lenient = self.manners.lenient_actions;
-        let Some(at) = self.instances.iter().position(|one| one["id"].to_string() == id) else { return self.gone(id) };
+        let Some(at) = self.instances.iter().position(|one| is(&one["id"], id)) else { return self.gone(id) };
         let body = body.as_object().unwrap();
         let (action, about) = body.iter().next().unwrap();
         assert_eq!(body.len(), 1);
@@ -93,12 +93,12 @@ impl Stage {
             ("GET", ["fwrules"]) => {
                 let wanted = query.iter().find(|(key, _)| key == "instance").map(|(_, value)| value.as_str());
                 let wanted = wanted.filter(|_| !self.manners.no_filter);
-                let listed = self.rules.iter().filter(|rule| wanted.is_none_or(|id| rule["instance_id"].to_string() == id));
+                let listed = self.rules.iter().filter(|rule| wanted.is_none_or(|id| is(&rule["instance_id"], id)));
                 let keys: &[&str] = if self.manners.bare_rules { &["id", "link"] } else { &["id", "instance_id", "link"] };
                 let told: Vec<_> = listed.map(|rule| self.tell("fwrules", rule, Some(keys))).collect();
                 plain(200, &json!({"fwrules": told}))
             }
-            ("GET", ["fwrules", id]) => match self.rules.iter().find(|rule| rule["id"].to_string() == *id) {
+            ("GET", ["fwrules", id]) => match self.rules.iter().find(|rule| is(&rule["id"], id)) {
                 Some(rule) => {
                     let keys = ["id", "port_to", "port_from", "instance", "created_at", "updated_at", "link"];
                     plain(200, &json!({"fwrule": self.tell("fwrules", rule, Some(&keys))}))
@@ -108,7 +108,7 @@ impl Stage {
             ("POST", ["fwrules"]) => {
                 let order = &body["fwrule"];
                 let reference = crate::wire::reference(&order["instanceRef"]).unwrap();
-                let Some(instance) = self.instances.iter().find(|one| one["id"].to_string() == reference).cloned() else {
+                let Some(instance) = self.instances.iter().find(|one| is(&one["id"], &reference)).cloned() else {
                     return self.refuse("itemNotFound", 404, "no such instance");
                 };
                 let id = self.fresh();
