@@ -41,6 +41,7 @@ launch() {
     running "$name" >/dev/null && return
     (
         . "$dir/$name/secrets"
+        unset OSTLER_BIN OSTLER_EDGE_COMPONENT
         exec setsid "$server" serve --config "$dir/$name/ostler.toml" --data "$dir/$name/data" >"$dir/$name/out" 2>>"$dir/$name/log" </dev/null
     ) &
     process=$!

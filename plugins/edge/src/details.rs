@@ -12,7 +12,7 @@ use crate::wire::{self, Entry};
 /// Objects on a page.
 pub(crate) const PAGE: usize = 100;
 /// After so long no further object is asked for: the call must end, and a whole listing has the time of one call.
-const BUDGET: Duration = Duration::from_secs(4);
+pub(crate) const BUDGET: Duration = Duration::from_secs(4);
 /// How long an object is good enough for a list for which there is no time.
 const KEPT: Duration = Duration::from_secs(600);
 

@@ -2,7 +2,7 @@
 //!
 //! The API has neither metadata nor tags, so the host's token is in the **name** of what was made ([`name`]). An instance is made
 //! stopped and started by an action, and what else belongs to an order comes after it as well: what is still owed to a node is in
-//! the cloud's state by the token ([`record`]), and `get-node`, which the host polls, goes on with it. Two orders by one token make
+//! the cloud's state by the token ([`record`]), and whoever looks at the node goes on with it. Two orders by one token make
 //! one instance ([`claim`]).
 //!
 //! What the text leaves open is read in every form: numbers as texts, both spellings of a path, wrappers in the singular and the

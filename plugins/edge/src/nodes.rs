@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::claim::is_uncertain;
 use crate::config::{AddressReach, DEFAULT_SIZE};
-use crate::details::Kind;
+use crate::details::{BUDGET, Kind};
 use crate::http::{Api, is_identifier};
 use crate::name::is_token;
 use crate::record::{Record, micros};
@@ -20,20 +20,36 @@ pub(crate) enum Progress {
 }
 
 impl Api {
-    /// A page of nodes. Nothing that is owed is done here.
+    /// A page of nodes. What is owed to them is gone on with here as well, since not everybody asks for single nodes.
     pub(crate) fn nodes(&self, cursor: Option<&str>) -> Result<Page<Node>> {
         if let Some(cursor) = cursor.filter(|cursor| !is_identifier(cursor)) {
             return Err(bad_cursor(cursor));
         }
+        let began = self.ctx.now();
         let entries = self.entries(Kind::Instance)?;
         let records = self.records()?;
         self.sweep_records(&records, |token| entries.iter().any(|entry| entry.token() == Some(token)));
         let page = self.page(Kind::Instance, entries, cursor)?;
-        let record = |entry: &Entry| {
-            let token = entry.token()?;
-            records.iter().find(|(of, _)| of == token).map(|(_, record)| &record.value)
-        };
-        let items = page.items.iter().map(|entry| self.show(entry, record(entry))).collect();
+        let mut items = Vec::with_capacity(page.items.len());
+        for entry in page.items {
+            let record = entry.token().and_then(|token| records.iter().find(|(of, _)| of == token));
+            let record = record.map(|(_, record)| &record.value);
+            let now = self.ctx.now();
+            let due =
+                record.is_some_and(|record| record.is_open() && (entry.state() == NodeState::Running || now >= record.next));
+            if !due || now.saturating_sub(began) >= micros(BUDGET) {
+                items.push(self.show(&entry, record));
+                continue;
+            }
+            match self.go_on(entry.clone()) {
+                Ok(Progress::Node(node) | Progress::Refused(node, _)) => items.push(node),
+                Err(Error::NotFound(_)) => {}
+                Err(error) => {
+                    self.ctx.log().debug("what is owed to a node was not done", &[("error", error.message())]);
+                    items.push(self.show(&entry, record));
+                }
+            }
+        }
         Ok(Page { items, next: page.next })
     }
 
