@@ -1,5 +1,6 @@
 //! Exchanges that break off at random points of orders, again and again: one instance each.
 
+use ostler_driver::testing::Cloud;
 use ostler_driver::{Driver, NodeSpec, NodeState};
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use super::{all_manners, order};
 
 /// Orders for each kind of far side.
 const ORDERS: usize = 100;
+/// Instances that are there at a time.
+const AT_A_TIME: usize = 10;
 
 /// Numbers that look random and repeat with their seed: xorshift.
 struct Random(u64);
@@ -29,12 +32,24 @@ struct Tally {
     struck: usize,
 }
 
+/// There are these instances and no others; afterwards there are none.
+fn end(play: &Play, cloud: &Cloud, ids: &mut Vec<String>) {
+    assert_eq!(play.look(|stage| stage.instances.len()), ids.len());
+    for id in ids.drain(..) {
+        driver(cloud).destroy_node(&id).unwrap();
+    }
+    assert_eq!(play.look(|stage| (stage.instances.len(), stage.rules.len())), (0, 0));
+}
+
 fn orders(manners: &Manners, seed: u64) -> Tally {
     let play = Play::open(manners.clone());
     let cloud = Play::cloud().config("forward_ports", "[22]");
     let (mut random, mut tally) = (Random(seed), Tally::default());
     let mut ids = Vec::new();
     for at in 0..ORDERS {
+        if ids.len() == AT_A_TIME {
+            end(&play, &cloud, &mut ids);
+        }
         let token = format!("lost-{at}");
         let spec = NodeSpec { public_address: at % 2 == 0, ..order() };
         let mut faults = vec![("POST /instances", 1 + random.below(2))];
@@ -102,11 +117,7 @@ fn orders(manners: &Manners, seed: u64) -> Tally {
         assert!((wanted..=2 * wanted).contains(&rules), "{told}: {rules} rules");
         ids.push(node.id);
     }
-    assert_eq!(play.look(|stage| stage.instances.len()), ORDERS);
-    for id in ids {
-        driver(&cloud).destroy_node(&id).unwrap();
-    }
-    assert_eq!(play.look(|stage| (stage.instances.len(), stage.rules.len())), (0, 0));
+    end(&play, &cloud, &mut ids);
     assert_eq!(cloud.context().state().list("node/", None, 10).unwrap(), []);
     tally
 }

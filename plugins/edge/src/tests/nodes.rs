@@ -122,6 +122,25 @@ fn lists_end_in_time_and_nobody_is_passed_over_for_ever() {
 }
 
 #[test]
+fn what_is_owed_is_done_where_looking_takes_all_the_time() {
+    let play = Play::open(Manners::of_the_text());
+    let cloud = Play::cloud();
+    for at in 0..10 {
+        play.set(|stage| stage.add_instance(&format!("i{at}"), "running"));
+    }
+    play.fault("POST /instances/", Fault::Lost);
+    let node = driver(&cloud).create_node("t-1", order()).unwrap();
+    cloud.advance(Duration::from_secs(5));
+    for _ in 0..10 {
+        play.fault("GET /instances/", Fault::Slow(Duration::from_secs(1)));
+    }
+    driver(&cloud).list_nodes(None).unwrap();
+    play.clear_faults();
+    assert_eq!(driver(&cloud).get_node(&node.id).unwrap().state, NodeState::Running);
+    assert_eq!(play.count("POST /instances/"), 2);
+}
+
+#[test]
 fn a_list_that_tells_more_costs_one_request() {
     let play = Play::open(Manners::of_the_text());
     let list = r#"{"instances":[{"id":7,"name":"a--ostler-t-1","status":"running","ip":"10.0.0.1"},{"id":8,"name":"b","status":"frozen"}]}"#;
