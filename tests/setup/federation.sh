@@ -123,6 +123,19 @@ start_all() {
     # The role of somebody who makes and sees instances of his own.
     "$server" user add near --role guest --password-stdin --data "$dir/far/data" <<<"$FAR_PASSWORD" >/dev/null
     launch near
+    await_cloud
+}
+
+# Waits until the near server has compiled the driver and the far one has answered its check.
+await_cloud() {
+    local state
+    for _ in $(seq 600); do
+        state=$(near "$NEAR_URL/ostler/v1/clouds") || fail "the near server does not answer: $state"
+        ! grep -q '"state":"serving"' <<<"$state" || return 0
+        ! grep -q '"state":"degraded"' <<<"$state" || break
+        sleep 0.1
+    done
+    fail "the cloud home1 is not served: $state"
 }
 
 near() { curl -sS --fail-with-body -m 60 --noproxy '*' -u "$NEAR_USER:$NEAR_PASSWORD" -H 'Content-Type: application/json' "$@"; }
@@ -132,7 +145,9 @@ far() { curl -sS --fail-with-body -m 60 --noproxy '*' --cacert "$FAR_CA" -u "$FA
 call() {
     local who=$1 method=$2 path=$3 body=${4:-} url
     [ "$who" = near ] && url=$NEAR_URL || url=$FAR_URL
-    printf '\n$ curl -X %s %s%s%s\n' "$method" "$url" "$path" "${body:+ -d \'$body\'}"
+    printf '\n$ curl -X %s %s%s' "$method" "$url" "$path"
+    [ -z "$body" ] || printf " -d '%s'" "$body"
+    echo
     answer=$("$who" -X "$method" ${body:+-d "$body"} "$url$path") || { echo "$answer"; fail "this call has failed"; }
     echo "$answer"
 }
@@ -183,7 +198,8 @@ stop_all() {
 action=${1:-} dir=${2:-} which=${3:-}
 case "$action:${dir:+dir}:$which" in
 start:dir:) start_all; cat "$dir/env" ;;
-start:dir:far | start:dir:near) mine; launch "$which" ;;
+start:dir:far) mine; launch far ;;
+start:dir:near) mine; . "$dir/env"; launch near; await_cloud ;;
 kill:dir:far | kill:dir:near) mine; end "$which" KILL ;;
 demo:dir:)
     if [ -f "$dir/.ostler-federation" ]; then
