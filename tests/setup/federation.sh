@@ -39,6 +39,7 @@ running() {
 launch() {
     local name=$1 process
     running "$name" >/dev/null && return
+    rm -f "$dir/$name/out"
     (
         . "$dir/$name/secrets"
         unset OSTLER_BIN OSTLER_EDGE_COMPONENT
