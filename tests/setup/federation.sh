@@ -61,7 +61,8 @@ end() {
     local process tries=0
     process=$(running "$1") || return 0
     kill -s "$2" "$process" 2>/dev/null || true
-    while running "$1" >/dev/null; do
+    # A process that is being killed has no command line any more, and still its files.
+    while [ -e "/proc/$process" ] && ! grep -qs '^State:.Z' "/proc/$process/status"; do
         tries=$((tries + 1))
         [ $tries -le 400 ] || kill -s KILL "$process" 2>/dev/null || true
         sleep 0.1
