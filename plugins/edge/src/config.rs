@@ -41,7 +41,10 @@ const KEYS: [(&str, &str); 9] = [
     ),
     ("start_seconds", "How long an instance that was made may take to be started, 10 to 86400; 600 by default."),
     ("allow_plain", "`true` sends the password without TLS to other machines than this one; `false` by default."),
-    ("instance", "The identifier of the Ostler that has this cloud; `check` refuses a far side that leads back to it."),
+    (
+        "instance",
+        "The identifier of the Ostler that has this cloud; a far side that leads back to it is refused, by `check` and for orders.",
+    ),
 ];
 
 /// What is sent for the size that has no name at the far side: nothing.

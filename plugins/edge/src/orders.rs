@@ -62,10 +62,10 @@ impl Api {
         made
     }
 
-    /// Whether the far side makes nothing of an order that it has had before.
+    /// Whether the far side makes nothing of an order that it has had before. Fails where an order would come back here.
     pub(crate) fn is_repeatable(&self) -> Result<bool> {
         match self.far() {
-            Ok(far) => Ok(far.knows_keys()),
+            Ok(far) => self.refuse_loop(&far).map(|()| far.knows_keys()),
             Err(error @ (Error::Transient(_) | Error::Throttled { .. } | Error::Unauthorized(_))) => Err(error),
             // A far side that does not tell its version is no Ostler.
             Err(_) => Ok(false),

@@ -67,6 +67,17 @@ impl Api {
         Ok(far)
     }
 
+    /// [`Error::Invalid`] where the far side leads back here.
+    pub(crate) fn refuse_loop(&self, far: &Far) -> Result<()> {
+        match &self.settings.instance {
+            Some(own) if far.ostler.iter().chain(&far.upstream).any(|id| id.eq_ignore_ascii_case(own)) => {
+                let text = format!("at {}: it leads back to this Ostler: a loop of clouds has no machines", self.settings.host);
+                Err(Error::Invalid(text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Asks for the version and, since that may need no account, for instances.
     pub(crate) fn check(&self) -> Result<Health> {
         let far = self.ask_far()?;
@@ -77,11 +88,7 @@ impl Api {
         if major != 1 {
             return Err(Error::Invalid(format!("at {host}: it speaks version {major}.{minor} of the API, this driver 1.x")));
         }
-        if let Some(own) = &self.settings.instance
-            && far.ostler.iter().chain(&far.upstream).any(|id| id.eq_ignore_ascii_case(own))
-        {
-            return Err(Error::Invalid(format!("at {host}: it leads back to this Ostler: a loop of clouds has no machines")));
-        }
+        self.refuse_loop(&far)?;
         self.entries(Kind::Instance)?;
         let health = Health {
             endpoint: Some(host.clone()),

@@ -103,6 +103,9 @@ fn loops_and_other_servers_are_refused() {
         play.set(|stage| stage.upstream = upstream);
         let error = driver(&Play::cloud().config("instance", own)).check().unwrap_err();
         assert!(error.class() == "invalid" && error.message().contains("loop"), "{error}");
+        // A check is a warning; an order would go round and round.
+        let error = driver(&Play::cloud().config("instance", own)).create_node("t-1", order()).unwrap_err();
+        assert!(error.class() == "invalid" && play.look(|stage| stage.instances.is_empty()), "{error}");
         driver(&Play::cloud()).check().unwrap();
     }
     let play = Play::open(Manners::of_the_text());

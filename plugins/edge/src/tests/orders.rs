@@ -342,6 +342,34 @@ fn ports_are_forwarded_where_a_public_address_is_wanted() {
     assert_eq!(play.look(|stage| stage.rules.len()), 0);
 }
 
+/// The host's store does not answer for a moment, at any point of an order.
+#[test]
+fn an_outage_of_the_state_makes_no_second_instance() {
+    for manners in all_manners() {
+        for at in ["GET /instances", "GET /", "POST /instances", "GET /instances/", "POST /instances/", "POST /fwrules"] {
+            for operations in 1..4 {
+                let play = Play::open(manners.clone());
+                let cloud = Play::cloud().config("forward_ports", "[22]");
+                let spec = NodeSpec { public_address: true, ..order() };
+                let other = cloud.clone();
+                play.fault(at, Fault::Before(Box::new(move || other.state_outage(operations))));
+                let told = format!("{at}, {operations} operations, {manners:?}");
+                let mut made = None;
+                for _ in 0..20 {
+                    match driver(&cloud).create_node("t-1", spec.clone()) {
+                        Ok(node) => made = Some(node.id),
+                        Err(error) => assert_eq!(error.class(), "transient", "{told}: {error}"),
+                    }
+                    cloud.advance(Duration::from_secs(10));
+                }
+                let node = driver(&cloud).get_node(&made.expect(&told)).expect(&told);
+                assert_eq!((node.state, play.unused()), (NodeState::Running, 0), "{told}");
+                assert_eq!(play.look(|stage| (stage.instances.len(), stage.rules.len())), (1, 1), "{told}");
+            }
+        }
+    }
+}
+
 #[test]
 fn records_of_orders_that_came_to_nothing_are_swept() {
     let play = Play::open(Manners::of_the_text());
