@@ -46,6 +46,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../migrations/0008_reports.sqlite.sql"),
         include_str!("../migrations/0008_reports.postgres.sql"),
     ),
+    (
+        10,
+        "forwards",
+        include_str!("../migrations/0010_forwards.sqlite.sql"),
+        include_str!("../migrations/0010_forwards.postgres.sql"),
+    ),
 ];
 
 /// The migrations for SQLite.
