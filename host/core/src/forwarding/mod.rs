@@ -6,6 +6,8 @@
 mod activity;
 mod keep;
 mod plane;
+#[cfg(feature = "played")]
+pub mod played;
 mod ports;
 mod reach;
 mod targets;

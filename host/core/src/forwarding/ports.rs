@@ -58,9 +58,7 @@ impl Ports {
         let (way, close, cut, connections) =
             (Arc::new(way), self.stop.child_token(), self.stop.child_token(), TaskTracker::new());
         let serving = match bound {
-            Bound::Tcp(listener) => {
-                tokio::spawn(tcp::serve(listener, way, connections.clone(), close.clone(), cut.clone()))
-            }
+            Bound::Tcp(listener) => tokio::spawn(tcp::serve(listener, way, connections.clone(), close.clone(), cut.clone())),
             Bound::Udp(socket) => tokio::spawn(udp::serve(socket, way, close.clone())),
         };
         self.failing.remove(&forward.id);

@@ -210,7 +210,7 @@ async fn turned_away(stream: &mut TcpStream) -> bool {
 }
 
 /// Waits until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !so().await {
         assert!(began.elapsed() < Duration::from_secs(60), "{what}");

@@ -33,8 +33,16 @@ pub(crate) async fn life(f: Arc<Fixture>) {
     let before = store.event_last().await.unwrap();
     let first = made(store, &new(7, Tcp, 7001)).await;
     let (id, at) = (first.id, first.created_at);
-    let expected =
-        Forward { id, cloud: "c".into(), instance: 7, protocol: Tcp, port_from: 7001, port_to: 80, created_at: at, updated_at: at };
+    let expected = Forward {
+        id,
+        cloud: "c".into(),
+        instance: 7,
+        protocol: Tcp,
+        port_from: 7001,
+        port_to: 80,
+        created_at: at,
+        updated_at: at,
+    };
     assert_eq!(first, expected);
     assert_eq!(store.forward_get(id).await.unwrap(), Some(expected));
     let [told] = store.events_after(before, 9).await.unwrap().try_into().unwrap();
