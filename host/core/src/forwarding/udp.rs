@@ -145,8 +145,12 @@ impl Association {
                 return way.refused();
             }
         };
+        // The others are sent at once; a new socket has to be waited for.
         while let Ok(datagram) = waiting.try_recv() {
-            self.peer.pass(&instance, &datagram, way);
+            self.peer.activity.stir();
+            if let Ok(sent) = instance.send(&datagram).await {
+                way.plane.meter.to.fetch_add(sent as u64, Ordering::Relaxed);
+            }
         }
         let instance = self.peer.instance.get_or_init(|| instance);
         while let Ok(datagram) = waiting.try_recv() {
