@@ -206,7 +206,8 @@ async fn round_trip(stream: &mut TcpStream) -> std::io::Result<()> {
 /// How a connection ended that should not have got anywhere.
 async fn turned_away(stream: &mut TcpStream) -> bool {
     let mut nothing = [0];
-    matches!(stream.read(&mut nothing).await, Err(error) if error.kind() == ErrorKind::ConnectionReset)
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut nothing)).await;
+    matches!(read, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset)
 }
 
 /// Waits until it is so.

@@ -191,6 +191,23 @@ async fn a_deleted_rule_lets_connections_end() {
     assert!(turned_away(&mut client).await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_is_free_as_soon_as_its_rule_is_gone() {
+    let (host, _house) = Host::with_one_instance(tuning()).await;
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        for round in 0..200 {
+            let rule = host.make(NewRule { protocol, ..to(80) }).await.unwrap();
+            host.forwarding.delete(&guest(1), CLOUD, rule.id).await.unwrap();
+            let address = (host.listen, rule.port_from);
+            let bound = match protocol {
+                Protocol::Tcp => std::net::TcpListener::bind(address).map(drop),
+                Protocol::Udp => std::net::UdpSocket::bind(address).map(drop),
+            };
+            assert!(bound.is_ok(), "{protocol:?}, round {round}: {bound:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn without_the_store_nothing_is_half_done() {
     let dir = tempfile::tempdir().unwrap();
