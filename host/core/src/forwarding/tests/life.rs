@@ -235,7 +235,7 @@ async fn without_the_store_nothing_is_half_done() {
     host.stop().await;
 
     let host = Host::start(&house, &open().await, settings, tuning());
-    assert_eq!(host.forwarding.list(&guest(1), CLOUD, None).await.unwrap(), [rule.clone()]);
+    assert_eq!(host.forwarding.list(&guest(1), CLOUD, None).await.unwrap(), std::slice::from_ref(&rule));
     until("it is open", async || matches!(host.ask(&rule).await.as_deref(), Ok("one"))).await;
 }
 
