@@ -25,7 +25,7 @@ use crate::instances::Instances;
 use ostler_store::{Forward, ForwardError, ForwardMade, Idempotency, NewEvent, NewForward, Store};
 use plane::{Plane, Tuning};
 use ports::Ports;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use socket2::SockRef;
 use std::collections::{BTreeSet, HashMap};
@@ -203,7 +203,8 @@ impl Forwarding {
         who.require(Permission::UseInstances)?;
         let (forward, target) = self.visible(who, cloud, id).await?;
         may_change(who, &target)?;
-        let event = event("forward.deleted", &forward.cloud, &who.user, &id.to_string());
+        let told = data(&forward.cloud, forward.instance, forward.protocol.into(), forward.port_from, forward.port_to);
+        let event = NewEvent { subject: id.to_string(), ..event("forward.deleted", &who.user, told) };
         let this = Arc::clone(self);
         let deleted = tokio::spawn(async move {
             let mut ports = this.ports.lock().await;
@@ -219,7 +220,7 @@ impl Forwarding {
         let this = Arc::clone(self);
         let removed = tokio::spawn(async move {
             let mut ports = this.ports.lock().await;
-            let event = NewEvent { cloud: None, ..event("forward.deleted", "", &Principal::host().user, "") };
+            let event = event("forward.deleted", &Principal::host().user, (None, json!({ "instance": instance })));
             let removed = this.store.forwards_remove_of(instance, &event).await?;
             // Other hosts may have been quicker.
             for rule in removed.into_iter().chain(ports.of(instance)) {
@@ -282,7 +283,8 @@ impl Forwarding {
                     return Err(Error::NotNow(format!("port {} of the host cannot be opened: {error}", order.port_from)));
                 }
             };
-            let event = event("forward.created", &order.cloud, actor, "");
+            let told = data(&order.cloud, order.instance, order.protocol.into(), order.port_from, order.port_to);
+            let event = event("forward.created", actor, told);
             match self.store.forward_create(&order, self.plane.tuning.rules, &event).await {
                 Ok(ForwardMade::New(forward)) => {
                     ports.open(&forward, bound);
@@ -334,9 +336,18 @@ fn rule(forward: Forward, instance_name: String) -> Rule {
     Rule { id, cloud, instance, instance_name, protocol: protocol.into(), port_from, port_to, created_at, updated_at }
 }
 
-fn event(kind: &str, cloud: &str, actor: &str, subject: &str) -> NewEvent {
-    let cloud = Some(cloud.to_owned());
-    NewEvent { kind: kind.to_owned(), subject: subject.to_owned(), cloud, actor: actor.to_owned(), data: json!({}) }
+/// What is told of a rule, and of which cloud.
+type Told = (Option<String>, Value);
+
+fn data(cloud: &str, instance: i64, protocol: Protocol, port_from: u16, port_to: u16) -> Told {
+    let protocol = protocol.as_str();
+    let data = json!({ "instance": instance, "protocol": protocol, "port_from": port_from, "port_to": port_to });
+    (Some(cloud.to_owned()), data)
+}
+
+/// An event whose subject is the rule's number, which the store may have to fill in.
+fn event(kind: &str, actor: &str, (cloud, data): Told) -> NewEvent {
+    NewEvent { kind: kind.to_owned(), subject: String::new(), cloud, actor: actor.to_owned(), data }
 }
 
 fn reused(error: ostler_store::Error) -> Error {

@@ -39,7 +39,16 @@ async fn ports() {
     assert_eq!(rules[0].instance_name, "instance-1");
 
     // What is free again is taken again, and a number is not.
+    let before = host.forwarding.store.event_last().await.unwrap();
     host.forwarding.delete(&guest(1), CLOUD, rules[1].id).await.unwrap();
+    let told = host.forwarding.store.events_after(before - 10, 11).await.unwrap();
+    let kinds: Vec<&str> = told.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, [vec!["forward.created"; 10], vec!["forward.deleted"]].concat());
+    let of_one = json!({ "instance": 1, "protocol": "tcp", "port_from": 7002, "port_to": 80 });
+    for event in [&told[1], &told[10]] {
+        let expected = (rules[1].id.to_string(), Some(CLOUD), "user-1", &of_one);
+        assert_eq!((event.subject.clone(), event.cloud.as_deref(), event.actor.as_str(), &event.data), expected);
+    }
     drop(occupied);
     for port in [7001, 7002] {
         let rule = host.make(to(80)).await.unwrap();
@@ -139,7 +148,7 @@ async fn ports_are_open_again_after_a_restart() {
         idempotency: None,
         input_hash: vec![],
     };
-    store.forward_create(&left, 9, &event("forward.created", CLOUD, "ann", "")).await.unwrap();
+    store.forward_create(&left, 9, &event("forward.created", "ann", (None, json!({})))).await.unwrap();
     let host = Host::start(&house, &store, settings.clone(), tuning());
     let rules = host.forwarding.list(&guest(1), CLOUD, None).await.unwrap();
     assert_eq!(rules.iter().map(|rule| rule.port_from).collect::<Vec<_>>(), [7000, 7003]);
