@@ -19,6 +19,7 @@ mod drivers;
 mod error;
 mod events;
 mod grants;
+mod forwards;
 mod links;
 mod migrations;
 mod open;
@@ -47,6 +48,7 @@ pub use deployments::{Deployment, DeploymentChange, DeploymentStatus, Deployment
 pub use drivers::{DriverSource, DriverVersion, NewDriverVersion};
 pub use error::Error;
 pub use events::{Event, NewEvent};
+pub use forwards::{Forward, ForwardError, ForwardMade, ForwardProtocol, NewForward};
 pub use links::Link;
 pub use open::{Options, Store};
 pub use operations::{

@@ -1,9 +1,9 @@
 //! What the server costs, as ratios to reference programs measured in the same run.
 //!
 //! `cargo bench --profile release --workspace --bench http` after a build of the whole workspace; names of sections (`list`,
-//! `large`, `change`, `call`, `start`, `swap`, `director`, `deployments`) run only those. Prints a table, writes `target/bench/http.json`, and fails where a bar is
-//! missed. Whatever is compared is measured in turns, and each figure is the median over the turns, so that what else the
-//! machine does falls on both sides.
+//! `large`, `change`, `call`, `start`, `swap`, `director`, `deployments`, `forwarding`) run only those. Prints a table, writes
+//! `target/bench/http.json`, and fails where a bar is missed. Whatever is compared is measured in turns, and each figure is the
+//! median over the turns, so that what else the machine does falls on both sides.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod call;
@@ -26,7 +26,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SECTIONS: [&str; 8] = ["list", "large", "change", "call", "start", "swap", "director", "deployments"];
+const SECTIONS: [&str; 9] = ["list", "large", "change", "call", "start", "swap", "director", "deployments", "forwarding"];
 
 /// Clouds for every section but those about the start and the swap, which take what the program has by default.
 const CONFIGURATION: &str = r#"
@@ -99,6 +99,9 @@ fn main() -> ExitCode {
     }
     if wanted("deployments") {
         deployments::run(&mut report, &scratch);
+    }
+    if wanted("forwarding") {
+        forwarding::run(&mut report);
     }
     report.finish()
 }

@@ -87,6 +87,11 @@ impl Instances {
         Arc::new(Self { compute, images })
     }
 
+    /// Where they are on record.
+    pub(crate) fn store(&self) -> &ostler_store::Store {
+        self.compute.store()
+    }
+
     /// The instances of a cloud that the caller may see, by number; those made from one image, if one is named.
     pub async fn list(&self, who: &Principal, cloud: &str, image: Option<i64>) -> Result<Vec<Instance>, Error> {
         let _ = (image, &self.images);

@@ -16,6 +16,7 @@ mod drivers;
 mod events;
 mod fixture;
 mod grants;
+mod forwards;
 mod latency;
 mod links;
 mod opening;
@@ -58,6 +59,7 @@ suite! {
         expired_lease_is_taken_over, stale_owner_is_refused, listing, events_come_with_the_change;
     work: life, all_or_nothing, requests, leases_and_timers, savers_race, listing;
     assignments: life, one_gets_it, ids_are_not_reused;
+    forwards: life, keys, limit, races;
     links: life;
     grants: life;
     reports: life;
