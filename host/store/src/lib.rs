@@ -26,6 +26,7 @@ mod pages;
 mod reports;
 mod resources;
 mod retention;
+mod samples;
 mod schedule_events;
 mod schedules;
 mod service_nodes;
@@ -53,6 +54,7 @@ pub use operations::{
 pub use pages::Page;
 pub use reports::{MachineReport, ReportState};
 pub use resources::{Resource, ResourceChange, ResourceState};
+pub use samples::{Resolution, Rollup, SampleSeries};
 pub use schedule_events::{NewScheduleEvent, PendingEvent, ScheduleEvent, ScheduleEventSort, ScheduleEventState};
 pub use schedules::{ExpressionSyntax, NewSchedule, RunningSchedule, Schedule, ScheduleSort, ScheduleStatus};
 pub use service_nodes::{NewServiceNode, NodeFacts, NodeRole, ServiceNode, ServiceNodeState};

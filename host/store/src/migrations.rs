@@ -46,6 +46,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../migrations/0008_reports.sqlite.sql"),
         include_str!("../migrations/0008_reports.postgres.sql"),
     ),
+    (
+        11,
+        "samples",
+        include_str!("../migrations/0011_samples.sqlite.sql"),
+        include_str!("../migrations/0011_samples.postgres.sql"),
+    ),
 ];
 
 /// The migrations for SQLite.

@@ -22,6 +22,7 @@ mod operations;
 mod reports;
 mod resources;
 mod retention;
+mod samples;
 mod schedules;
 mod services;
 mod services_at_random;
@@ -72,6 +73,7 @@ suite! {
         claims_are_bounded, claimants_race, writers_race, forgotten_after_a_time;
     resources: changes;
     retention: operations_that_are_over, what_is_kept, in_portions, events;
+    samples: life, one_of_two_writes, all_or_nothing, in_portions, many_at_once;
     schedules: life, refusals, idempotency, events, races, pages, event_pages;
     drivers: history, race_ends_at_the_highest;
     events: order_without_gaps, reader_misses_none;
