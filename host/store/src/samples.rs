@@ -143,9 +143,10 @@ const POINTS: Batch = batch!(
      total = sample_points.total + excluded.total"
 );
 
+// CROSS JOIN: SQLite takes it as the order in which to go.
 const OF_SUBJECTS: Batch = batch!(
     "SELECT s.id, s.subject, s.metric, s.unit, s.counter, s.since, s.last_at, s.last_value, s.seen_at FROM",
-    "JOIN sample_series s ON s.cloud = $2 AND s.subject = r.value ->> 0 ORDER BY s.id"
+    "CROSS JOIN sample_series s WHERE s.cloud = $2 AND s.subject = r.value ->> 0 ORDER BY s.id"
 );
 
 impl Store {
@@ -238,7 +239,7 @@ impl Store {
         if start >= end {
             return Ok(Vec::new());
         }
-        // CROSS JOIN: SQLite takes it as the order in which to go.
+        // CROSS JOIN as above.
         let sql = "WITH RECURSIVE parts (start) AS (SELECT CAST($3 AS BIGINT) UNION ALL \
                    SELECT start + $4 FROM parts WHERE start < $5 - $4) \
                    SELECT p.start, p.weight, p.low, p.high, p.total FROM parts CROSS JOIN sample_points p \
