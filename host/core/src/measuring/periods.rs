@@ -168,7 +168,13 @@ mod tests {
     fn ranges_are_widened_to_whole_periods() {
         for (period, start, end, from, to) in [
             (Period::Minute, "2026-03-01T10:00:00Z", "2026-03-01T10:01:00Z", "2026-03-01T10:00:00Z", "2026-03-01T10:01:00Z"),
-            (Period::Minute, "2026-03-01T10:00:59.999999Z", "2026-03-01T10:01:00.000001Z", "2026-03-01T10:00:00Z", "2026-03-01T10:02:00Z"),
+            (
+                Period::Minute,
+                "2026-03-01T10:00:59.999999Z",
+                "2026-03-01T10:01:00.000001Z",
+                "2026-03-01T10:00:00Z",
+                "2026-03-01T10:02:00Z",
+            ),
             (Period::FiveMinutes, "2026-03-01T10:04:00Z", "2026-03-01T10:06:00Z", "2026-03-01T10:00:00Z", "2026-03-01T10:10:00Z"),
             (Period::Hour, "2026-03-01T23:59:59Z", "2026-03-02T00:00:01Z", "2026-03-01T23:00:00Z", "2026-03-02T01:00:00Z"),
             (Period::Day, "2024-02-29T12:00:00Z", "2024-02-29T12:00:01Z", "2024-02-29T00:00:00Z", "2024-03-01T00:00:00Z"),
@@ -196,7 +202,8 @@ mod tests {
         assert!(Period::Month.widen(at("1970-01-01T00:00:00Z"), at("2090-01-02T00:00:00Z")).is_err());
         assert!(Period::Year.widen(at("1970-01-01T00:00:00Z"), at("3410-01-01T00:00:00Z")).is_ok());
         assert!(Period::Year.widen(at("1970-01-01T00:00:00Z"), at("3410-01-01T00:00:01Z")).is_err());
-        for (start, end) in [(5, 5), (6, 5), (-1, 5), (i64::MIN, i64::MAX), (0, i64::MAX), (i64::MAX, i64::MIN), (0, LATEST + 1)] {
+        for (start, end) in [(5, 5), (6, 5), (-1, 5), (i64::MIN, i64::MAX), (0, i64::MAX), (i64::MAX, i64::MIN), (0, LATEST + 1)]
+        {
             for period in [Period::Minute, Period::Day, Period::Month, Period::Year] {
                 assert!(matches!(period.widen(start, end), Err(Error::Invalid(_))), "{period:?} {start} {end}");
             }

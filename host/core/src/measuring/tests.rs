@@ -160,9 +160,8 @@ async fn a_cloud_that_cannot_be_measured_is_passed_over() {
 async fn hosts_that_measure_at_once_count_once() {
     let house = house(&[PLAIN], Settings::default()).await;
     house.machine(1).await;
-    let hosts: Vec<_> = (0..4)
-        .map(|_| Measuring::of(Arc::clone(&house.compute), Arc::clone(&house.known) as _, Settings::default()))
-        .collect();
+    let hosts: Vec<_> =
+        (0..4).map(|_| Measuring::of(Arc::clone(&house.compute), Arc::clone(&house.known) as _, Settings::default())).collect();
     let start = ostler_store::now() / MINUTE * MINUTE;
     for round in 0..3 {
         let all = futures::future::join_all(hosts.iter().map(|host| host.measure(start + round * MINUTE))).await;
@@ -229,7 +228,8 @@ async fn a_metric_that_changes_its_unit_begins_anew() {
     let house = house(&[PLAIN], Settings::default()).await;
     house.known.0.lock().push((1, ("t-1".into(), None)));
     let start = at("2026-03-01T12:00:00Z");
-    for (minute, unit, kind) in [(0, "MB", MetricKind::Gauge), (1, "bytes", MetricKind::Gauge), (2, "bytes", MetricKind::Counter)] {
+    for (minute, unit, kind) in [(0, "MB", MetricKind::Gauge), (1, "bytes", MetricKind::Gauge), (2, "bytes", MetricKind::Counter)]
+    {
         let at = start + minute * MINUTE;
         house.told(at, vec![sample(at, vec![value("x", unit, kind.clone(), 1.0)])]).await;
         let metrics = house.measuring.metrics(&Principal::open(), CLOUD, 1).await.unwrap();

@@ -245,7 +245,12 @@ async fn cost(f: Arc<Fixture>) {
             break;
         }
     }
-    println!("{:?}: {forgotten} forgotten in {} ms, a batch {} ms at most", f.engine, began.elapsed().as_millis(), worst.as_millis());
+    println!(
+        "{:?}: {forgotten} forgotten in {} ms, a batch {} ms at most",
+        f.engine,
+        began.elapsed().as_millis(),
+        worst.as_millis()
+    );
     if f.engine == Engine::Sqlite {
         let path = f.url.trim_start_matches("sqlite:").to_owned();
         store.close().await;
