@@ -3,10 +3,13 @@
 
 use super::subjects::{Subject, Subjects};
 use super::*;
-use crate::SECOND;
 use crate::compute::tests::{CLOUD, compute};
 use crate::model::{MetricKind, NodeSpec, Sample};
+use crate::scheduler::Scheduler;
+use crate::{SECOND, StoreState};
 use async_trait::async_trait;
+use ostler_drivers::{CloudSettings, Host, LoadPolicy, Runtime};
+use ostler_store::{Options, Resolution};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -36,7 +39,21 @@ struct House {
 }
 
 async fn house(config: &[(&str, &str)], settings: Settings) -> House {
-    let compute = compute(config).await;
+    furnish(compute(config).await, settings)
+}
+
+/// Without a driver: what it would say is told.
+async fn quiet_house() -> House {
+    let store = Store::open("sqlite::memory:", &Options::default()).await.unwrap();
+    let state = Arc::new(StoreState(store.clone()));
+    let host = Arc::new(Host::new(Runtime::new(None).unwrap(), LoadPolicy::default(), state).unwrap());
+    host.add_cloud(CloudSettings::new(CLOUD, "dummy")).unwrap();
+    let house = furnish(Compute::new(host, Arc::new(Scheduler::new(store)), None), Settings::default());
+    house.known.0.lock().push((1, ("t-1".into(), None)));
+    house
+}
+
+fn furnish(compute: Arc<Compute>, settings: Settings) -> House {
     let known = Arc::new(Known::default());
     House { measuring: Measuring::of(Arc::clone(&compute), Arc::clone(&known) as _, settings), compute, known }
 }
@@ -169,7 +186,7 @@ async fn hosts_that_measure_at_once_count_once() {
     }
     let series = house.measuring.known(CLOUD, "t-1").await.unwrap();
     for series in series.iter().filter(|series| !series.counter) {
-        let days = house.measuring.store.sample_rollups(series.id, ostler_store::Resolution::Day, start / DAY * DAY, start + DAY);
+        let days = house.measuring.store.sample_rollups(series.id, Resolution::Day, start / DAY * DAY, start + DAY);
         assert_eq!(days.await.unwrap().iter().map(|day| day.weight).sum::<i64>(), 3, "{}", series.metric);
     }
 }
@@ -190,8 +207,7 @@ async fn rounds_go_on_by_themselves() {
 
 #[tokio::test]
 async fn what_is_too_old_is_forgotten() {
-    let house = house(&[PLAIN], Settings::default()).await;
-    house.known.0.lock().push((1, ("t-1".into(), None)));
+    let house = quiet_house().await;
     let start = at("2026-03-01T12:00:00Z");
     for minute in 0..10 {
         let at = start + minute * MINUTE;
@@ -225,8 +241,7 @@ async fn what_is_too_old_is_forgotten() {
 
 #[tokio::test]
 async fn a_metric_that_changes_its_unit_begins_anew() {
-    let house = house(&[PLAIN], Settings::default()).await;
-    house.known.0.lock().push((1, ("t-1".into(), None)));
+    let house = quiet_house().await;
     let start = at("2026-03-01T12:00:00Z");
     for (minute, unit, kind) in [(0, "MB", MetricKind::Gauge), (1, "bytes", MetricKind::Gauge), (2, "bytes", MetricKind::Counter)]
     {
@@ -348,8 +363,7 @@ async fn random_rounds_come_to_what_a_model_says() {
     ];
     let mut compared = 0;
     for (seed, begin) in (0..).zip(begins) {
-        let house = house(&[PLAIN], Settings::default()).await;
-        house.known.0.lock().push((1, ("t-1".into(), None)));
+        let house = quiet_house().await;
         let begin = at(begin) / SECOND;
         let model = at_random(&house, seed, begin).await;
         let (from, to) = (begin - 3600, begin + 12_000);
