@@ -25,6 +25,7 @@ mod reports;
 mod resource_credit;
 mod resources;
 mod retention;
+mod samples;
 mod schedules;
 mod services;
 mod services_at_random;
@@ -78,6 +79,7 @@ suite! {
     resources: changes;
     resource_credit: life, races;
     retention: operations_that_are_over, what_is_kept, in_portions, events;
+    samples: life, one_of_two_writes, all_or_nothing, in_portions, many_at_once;
     schedules: life, refusals, idempotency, events, races, pages, event_pages;
     drivers: history, race_ends_at_the_highest;
     events: order_without_gaps, reader_misses_none;
