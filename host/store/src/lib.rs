@@ -18,6 +18,8 @@ mod deployments;
 mod drivers;
 mod error;
 mod events;
+mod images;
+mod instances;
 mod links;
 mod migrations;
 mod open;
@@ -45,6 +47,8 @@ pub use deployments::{Deployment, DeploymentChange, DeploymentStatus, Deployment
 pub use drivers::{DriverSource, DriverVersion, NewDriverVersion};
 pub use error::Error;
 pub use events::{Event, NewEvent};
+pub use images::{Adopted, Begun, ImageEnd, ImageRecord, ImageSeen, ImageStatus, ImageTask, NewImageRecord, RecordError};
+pub use instances::{InstanceEnd, InstanceFilter, InstanceRecord, InstanceSeen, InstanceStatus, InstanceTask, NewInstanceRecord};
 pub use links::Link;
 pub use open::{Options, Store};
 pub use operations::{

@@ -46,6 +46,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../migrations/0008_reports.sqlite.sql"),
         include_str!("../migrations/0008_reports.postgres.sql"),
     ),
+    (
+        9,
+        "instances",
+        include_str!("../migrations/0009_instances.sqlite.sql"),
+        include_str!("../migrations/0009_instances.postgres.sql"),
+    ),
 ];
 
 /// The migrations for SQLite.
