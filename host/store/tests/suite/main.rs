@@ -15,6 +15,7 @@ mod deployments;
 mod drivers;
 mod events;
 mod fixture;
+mod instances;
 mod latency;
 mod links;
 mod opening;
@@ -71,6 +72,8 @@ suite! {
     callbacks: a_life_is_told, nobody_is_told_where_nobody_asked, all_or_nothing, a_key_tells_once, one_at_a_time_and_in_order,
         claims_are_bounded, claimants_race, writers_race, forgotten_after_a_time;
     resources: changes;
+    instances: images_come_and_go, images_are_adopted_once, an_image_that_was_adopted_too_early, instances_come_and_go,
+        images_and_their_instances, races;
     retention: operations_that_are_over, what_is_kept, in_portions, events;
     schedules: life, refusals, idempotency, events, races, pages, event_pages;
     drivers: history, race_ends_at_the_highest;
