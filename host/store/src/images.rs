@@ -133,7 +133,6 @@ pub enum ImageEnd {
 
 /// How a change of an image or an instance began.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "it is returned once and taken apart at once")]
 pub enum Begun<T> {
     /// It is new: the operation, and what it is about, as that is now.
     New(Operation, T),
@@ -193,8 +192,8 @@ impl Store {
         transaction!(self.db(), |tx| adopt(tx, cloud, found, event))
     }
 
-    /// Notes what is seen of images. One that has changed since, or about which something is being done, is left as it is. How many
-    /// were changed.
+    /// Notes what is seen of images. One that has changed since, or about which something is being done, is left as it is; one that
+    /// is gone, and of which there are instances, has failed. How many were changed.
     pub async fn images_seen(&self, seen: &[ImageSeen]) -> Result<u64, Error> {
         transaction!(self.db(), |tx| see(tx, seen))
     }
@@ -295,7 +294,9 @@ async fn adopt(tx: &mut Tx, cloud: &str, found: &[Adopted], event: &NewEvent) ->
 }
 
 async fn see(tx: &mut Tx, seen: &[ImageSeen]) -> Result<u64, Error> {
-    let sql = "UPDATE images SET name = $3, status = $4, progress = $5, detail = $6, checksum = $7, size_bytes = $8, updated_at = $9 \
+    // One of which there are instances does not vanish.
+    let sql = "UPDATE images SET name = $3, status = CASE WHEN $4 = 'gone' AND EXISTS (SELECT 1 FROM instances WHERE image_id = $1) \
+               THEN 'failed' ELSE $4 END, progress = $5, detail = $6, checksum = $7, size_bytes = $8, updated_at = $9 \
                WHERE id = $1 AND updated_at = $2 AND operation IS NULL";
     let mut changed = 0;
     for ImageSeen { before, now } in seen {
