@@ -7,7 +7,7 @@ mod register;
 mod remove;
 mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::Error;
 use crate::compute::Compute;
@@ -91,6 +91,8 @@ pub(crate) struct Pace {
     pub(crate) build: Duration,
     /// Whether the host fetches images also for providers that could.
     pub(crate) fetch_here: bool,
+    /// Whether the host stops new machines also where drivers make them stopped.
+    pub(crate) stop_here: bool,
 }
 
 impl Default for Pace {
@@ -104,6 +106,7 @@ impl Default for Pace {
             import: Duration::from_secs(12 * 3600),
             build: Duration::from_secs(20 * 60),
             fetch_here: false,
+            stop_here: false,
         }
     }
 }

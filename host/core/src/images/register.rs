@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use ostler_drivers::{Cloud, ErrorKind};
 use ostler_images::Staged;
 use ostler_store::{
-    Begun, ImageEnd, NewImageRecord, NewOperation, Operation, OperationKind, Outcome as Ending, Progress, RecordError, Save, Step,
-    Store, Work,
+    Begun, ImageEnd, NewImageRecord, NewOperation, Operation, OperationKind, Outcome as Ending, Progress, RecordError, Save,
+    Step, Store, Work,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -188,7 +188,9 @@ impl<'a> Trying<'a> {
                     "size_bytes": fetched["bytes"].as_u64().or(image.size_bytes),
                 }));
             }
-            ImageStatus::Failed(why) => return tries::lost(self.order.clean(&format!("the provider could not import it: {why}"))),
+            ImageStatus::Failed(why) => {
+                return tries::lost(self.order.clean(&format!("the provider could not import it: {why}")));
+            }
             ImageStatus::Deleting => return tries::lost("it is being deleted at the provider"),
             ImageStatus::Importing(percent) => percent,
             ImageStatus::Pending | ImageStatus::Other(_) => None,

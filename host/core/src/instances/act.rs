@@ -1,6 +1,6 @@
 //! Doing something to an instance: starting, stopping, rebooting, freezing, going on.
 
-use super::{Instances, InstanceState, refused, view};
+use super::{InstanceState, Instances, refused, view};
 use crate::Error;
 use crate::compute::{event, tries};
 use crate::identity::Principal;

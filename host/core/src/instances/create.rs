@@ -82,7 +82,7 @@ impl Instances {
         let token = uuid::Uuid::now_v7().to_string();
         let on = |step: Step| Step { cloud: Some(cloud.name().to_owned()), ..step };
         let mut steps = vec![on(Step { token: Some(token.clone()), ..Step::new(0, 0, MAKE) })];
-        if !cloud.description()?.has("create-stopped") {
+        if !self.makes_stopped(&cloud)? {
             steps.push(on(Step::new(0, 1, STOP)));
         }
         let (name, cloud_name) = (new.name.clone(), cloud.name().to_owned());
@@ -98,6 +98,11 @@ impl Instances {
             }
             Begun::Existing(operation) => self.created(&cloud, &operation).await,
         }
+    }
+
+    /// Whether machines of a cloud can be made stopped.
+    fn makes_stopped(&self, cloud: &Cloud) -> Result<bool, Error> {
+        Ok(cloud.description()?.has("create-stopped") && !self.pace.stop_here)
     }
 
     /// Carries a creation out, and waits until the provider has accepted the order, or has refused it.
@@ -173,7 +178,7 @@ impl Instances {
         let image = self.images.record(cloud.name(), record.image_id).await?;
         let image = image.provider_id.ok_or(Error::NoImageRecord(record.image_id))?;
         let mut spec = NodeSpec::new(&record.name, image, &record.size);
-        spec.start = !cloud.description()?.has("create-stopped");
+        spec.start = !self.makes_stopped(cloud)?;
         spec.ssh_keys = serde_json::from_value(input["ssh_keys"].clone()).map_err(|_| unreadable())?;
         if let Some(data) = input["user_data"].as_str() {
             spec.user_data = Some(STANDARD.decode(data).map_err(|_| unreadable())?);

@@ -7,9 +7,7 @@ use crate::identity::Principal;
 use crate::images::subject;
 use crate::scheduler::{NotClosed, Outcome, Plan, Policy, Try, Workflow};
 use async_trait::async_trait;
-use ostler_store::{
-    Begun, InstanceEnd, InstanceTask, OperationKind, Outcome as Ending, Progress, Save, Step, Store, Work,
-};
+use ostler_store::{Begun, InstanceEnd, InstanceTask, OperationKind, Outcome as Ending, Progress, Save, Step, Store, Work};
 use serde_json::json;
 use std::sync::Arc;
 

@@ -191,9 +191,8 @@ impl Instances {
             Ok(_) => Ok(()),
             Err(error @ Error::Uncertain { .. }) => {
                 let work = self.store.work_get(id).await?;
-                let well = |work: &ostler_store::Work| {
-                    work.progress.cause.is_none() && work.steps.iter().all(|step| step.tries == 0)
-                };
+                let well =
+                    |work: &ostler_store::Work| work.progress.cause.is_none() && work.steps.iter().all(|step| step.tries == 0);
                 if work.as_ref().is_some_and(well) { Ok(()) } else { Err(error) }
             }
             Err(error) => Err(error),

@@ -200,7 +200,13 @@ mod tests {
             let node = machine.clone().map(|state| node(state, &[]));
             let now = instance(&seen(&record(state, acted, task), node.as_ref()));
             assert_eq!(now.state, shown, "{state:?} {acted} {task:?} {machine:?}");
-            assert_eq!(now.detail.is_some(), now.state == Is::Error || matches!(machine, Some(NodeState::Unknown | NodeState::Other(_))) || matches!(task, Some(Task::Create | Task::Delete)), "{now:?}");
+            assert_eq!(
+                now.detail.is_some(),
+                now.state == Is::Error
+                    || matches!(machine, Some(NodeState::Unknown | NodeState::Other(_)))
+                    || matches!(task, Some(Task::Create | Task::Delete)),
+                "{now:?}"
+            );
         }
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ostler_store::{
     Adopted, Begun, Error, ImageEnd, ImageRecord, ImageSeen, ImageStatus, ImageTask, InstanceEnd, InstanceFilter, InstanceRecord,
-    InstanceSeen, InstanceStatus, InstanceTask, NewImageRecord, NewInstanceRecord, Operation, OperationKind, Progress, RecordError,
-    Step, Store,
+    InstanceSeen, InstanceStatus, InstanceTask, NewImageRecord, NewInstanceRecord, Operation, OperationKind, Progress,
+    RecordError, Step, Store,
 };
 use serde_json::json;
 
@@ -24,14 +24,7 @@ fn new_image(owner: Option<i64>) -> NewImageRecord {
 }
 
 fn new_instance(image_id: i64, owner: i64) -> NewInstanceRecord {
-    NewInstanceRecord {
-        cloud: "c".into(),
-        name: None,
-        image_id,
-        owner,
-        size: "small".into(),
-        token: format!("n-{}", unique()),
-    }
+    NewInstanceRecord { cloud: "c".into(), name: None, image_id, owner, size: "small".into(), token: format!("n-{}", unique()) }
 }
 
 fn seen_at_provider(provider_id: &str) -> Adopted {
