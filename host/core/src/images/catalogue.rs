@@ -134,6 +134,9 @@ fn as_listed(record: &ImageRecord, image: &Image) -> ImageRecord {
 
 /// A record of what the provider has no more.
 fn gone(record: &ImageRecord) -> ImageRecord {
+    if record.detail.as_deref() == Some(GONE) {
+        return record.clone();
+    }
     let status = if record.token.is_some() { ImageStatus::Failed } else { ImageStatus::Gone };
     ImageRecord { status, progress: None, detail: Some(GONE.to_owned()), ..record.clone() }
 }

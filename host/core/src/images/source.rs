@@ -61,7 +61,9 @@ impl Order {
     /// A text of somebody else without what may be secret in the address.
     pub(super) fn clean(&self, text: &str) -> String {
         let mut text = text.replace(self.source.as_str(), &self.shown());
-        let secrets = [self.source.password(), self.source.query(), Some(self.source.username())];
+        // Who has no password may have a token for a name.
+        let name = Some(self.source.username()).filter(|name| self.source.password().is_none() && name.len() > 7);
+        let secrets = [self.source.password(), self.source.query(), name];
         for secret in secrets.into_iter().flatten().filter(|secret| secret.len() > 2) {
             text = text.replace(secret, "***");
         }
@@ -90,5 +92,30 @@ fn checksum(text: &str) -> Result<String, Error> {
     match hex {
         Some(_) => Ok(lower),
         None => Err(Error::Invalid("a checksum is `sha256:` and 64 hexadecimal digits".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_in_an_address_is_not_shown() {
+        // (address, as it is shown, a text of somebody else, the text as it is shown)
+        for (source, shown, text, cleaned) in [
+            ("https://x.example/a.img", "https://x.example/a.img", "no https://x.example/a.img", "no https://x.example/a.img"),
+            ("http://x.example:81/a?sig=s3cret#f", "http://x.example:81/a", "GET /a?sig=s3cret: 403", "GET /a?***: 403"),
+            (
+                "https://ann:p4ss@x.example/a",
+                "https://x.example/a",
+                "ann has p4ss at https://ann:p4ss@x.example/a",
+                "ann has *** at https://x.example/a",
+            ),
+            ("https://ghp_12345678@x.example/a", "https://x.example/a", "ghp_12345678 is known", "*** is known"),
+        ] {
+            let order = Order { name: "n".into(), source: Url::parse(source).unwrap(), checksum: None };
+            assert_eq!((order.shown().as_str(), order.clean(text).as_str()), (shown, cleaned), "{source}");
+        }
     }
 }

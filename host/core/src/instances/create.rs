@@ -111,12 +111,11 @@ impl Instances {
         let work = self.store.work_get(id).await?.ok_or_else(|| Error::NoOperation(id.clone()))?;
         let accepted = Arc::new(Notify::default());
         self.accepted.lock().insert(id.clone(), Arc::clone(&accepted));
-        let ended = tokio::select! {
+        let _waiting = Waiting { instances: self, operation: id };
+        tokio::select! {
             ended = self.compute.scheduler().carry_out(work, Patience::For(self.pace.patience)) => ended.map(drop),
             () = accepted.notified() => Ok(()),
-        };
-        self.accepted.lock().remove(id);
-        ended
+        }
     }
 
     /// What an earlier request with the same key has made.
@@ -231,6 +230,18 @@ impl Instances {
             Err(error) if error.kind == ErrorKind::NotFound => Try::done(json!({})),
             Err(error) => tries::broke(error),
         }
+    }
+}
+
+/// Somebody who waits until an order is accepted, and may go away before.
+struct Waiting<'a> {
+    instances: &'a Instances,
+    operation: &'a str,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.instances.accepted.lock().remove(self.operation);
     }
 }
 
