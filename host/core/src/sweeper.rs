@@ -174,6 +174,9 @@ impl Sweeper {
         if let Some(node) = self.store.service_node_by_token(token).await? {
             return Ok(Whose::Ours(node.node_id));
         }
+        if let Some(instance) = self.store.instance_by_token(cloud, token).await? {
+            return Ok(Whose::Ours(instance.node_id));
+        }
         let step = step.map(|(_, state, _)| state);
         Ok(match (operation, step) {
             (None, None) => Whose::Foreign,

@@ -20,6 +20,8 @@ mod error;
 mod events;
 mod grants;
 mod forwards;
+mod images;
+mod instances;
 mod links;
 mod migrations;
 mod open;
@@ -50,6 +52,8 @@ pub use drivers::{DriverSource, DriverVersion, NewDriverVersion};
 pub use error::Error;
 pub use events::{Event, NewEvent};
 pub use forwards::{Forward, ForwardError, ForwardMade, ForwardProtocol, NewForward};
+pub use images::{Adopted, Begun, ImageEnd, ImageRecord, ImageSeen, ImageStatus, ImageTask, NewImageRecord, RecordError};
+pub use instances::{InstanceEnd, InstanceFilter, InstanceRecord, InstanceSeen, InstanceStatus, InstanceTask, NewInstanceRecord};
 pub use links::Link;
 pub use open::{Options, Store};
 pub use operations::{

@@ -16,6 +16,7 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
     (6, "schedules", include_str!("../migrations/0006_schedules.sqlite.sql"), include_str!("../migrations/0006_schedules.postgres.sql")),
     (7, "links", include_str!("../migrations/0007_links.sqlite.sql"), include_str!("../migrations/0007_links.postgres.sql")),
     (8, "reports", include_str!("../migrations/0008_reports.sqlite.sql"), include_str!("../migrations/0008_reports.postgres.sql")),
+    (9, "instances", include_str!("../migrations/0009_instances.sqlite.sql"), include_str!("../migrations/0009_instances.postgres.sql")),
     (10, "forwards", include_str!("../migrations/0010_forwards.sqlite.sql"), include_str!("../migrations/0010_forwards.postgres.sql")),
     (11, "samples", include_str!("../migrations/0011_samples.sqlite.sql"), include_str!("../migrations/0011_samples.postgres.sql")),
     (12, "resource credit", include_str!("../migrations/0012_resource_credit.sqlite.sql"), include_str!("../migrations/0012_resource_credit.postgres.sql")),

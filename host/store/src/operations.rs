@@ -56,6 +56,10 @@ text_enum! {
         DeleteDeployment = "delete-deployment",
         /// Start or stop a resource of a deployment.
         ActOnResource = "act-on-resource",
+        /// Make an instance.
+        CreateInstance = "create-instance",
+        /// Remove an instance.
+        DeleteInstance = "delete-instance",
     }
 }
 
@@ -290,6 +294,11 @@ impl Store {
         })
     }
 
+    /// The operation that a new one's idempotency key was used for, if it was: what [`Store::operation_begin`] would find.
+    pub async fn operation_known(&self, new: &NewOperation) -> Result<Option<Operation>, Error> {
+        transaction!(self.db(), |tx| known(tx, new))
+    }
+
     /// One operation.
     pub async fn operation_get(&self, id: &str) -> Result<Option<Operation>, Error> {
         let sql = concat!("SELECT ", columns!(), " FROM operations WHERE id = $1");
@@ -434,6 +443,12 @@ pub(crate) async fn finish(tx: &mut Tx, id: &str, lease_owner: &str, outcome: &O
     );
     let args = args![id, lease_owner, state.as_str(), node_id, &output, &error, crate::now()];
     operation(&tx.optional(sql, args).await?.ok_or(Error::Lost)?)
+}
+
+/// Forgets what was asked for, but not its hash: it is not needed any more, and may be confidential.
+pub(crate) async fn forget_input(tx: &mut Tx, id: &str) -> Result<(), Error> {
+    tx.execute("UPDATE operations SET input = '{}' WHERE id = $1", args![id]).await?;
+    Ok(())
 }
 
 pub(crate) fn operation(row: &Row) -> Result<Operation, Error> {

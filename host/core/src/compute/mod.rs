@@ -10,7 +10,7 @@ pub(crate) mod tries;
 
 pub use assignments::{Assigned, NodeAssignment, Target};
 pub use cistern::Cistern;
-pub(crate) use nodes::{Ended, ensure, failed as recorded_failure, failure, valid};
+pub(crate) use nodes::{Ended, ensure, event, failed as recorded_failure, failure, valid};
 pub use nodes::{Key, Listed};
 
 use crate::Error;
@@ -19,9 +19,13 @@ use crate::model::{Image, Size};
 use crate::scheduler::Scheduler;
 use ostler_drivers::model::{Description, Health};
 use ostler_drivers::{Cloud, Host, Listing};
-use ostler_store::Store;
+use ostler_store::{Operation, OperationState, Store};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio_util::task::TaskTracker;
+
+/// How often is looked how far somebody else's operation is.
+const POLL: Duration = Duration::from_millis(50);
 
 /// The use cases around nodes.
 pub struct Compute {
@@ -78,6 +82,11 @@ impl Compute {
         &self.store
     }
 
+    /// What carries out operations.
+    pub(crate) fn scheduler(&self) -> &Arc<Scheduler> {
+        &self.scheduler
+    }
+
     /// Where changes run to their end.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
@@ -110,6 +119,23 @@ impl Compute {
     pub async fn sizes(&self, who: &Principal, cloud: &str) -> Result<Arc<Listing<Size>>, Error> {
         who.require(Permission::ReadCompute)?;
         Ok(self.cloud(cloud)?.list_sizes().await?)
+    }
+
+    /// Waits for the end of an operation that somebody else began, but not longer than this. Its failure is the error.
+    pub(crate) async fn ended(&self, operation: &str, limit: Duration) -> Result<(), Error> {
+        let began = Instant::now();
+        loop {
+            match self.store.operation_get(operation).await? {
+                Some(Operation { state: OperationState::Pending, .. }) => {}
+                Some(operation) if operation.state != OperationState::Succeeded => return Err(recorded_failure(&operation)),
+                _ => return Ok(()),
+            }
+            if began.elapsed() >= limit {
+                let reason = format!("it is still under way after {} s", limit.as_secs());
+                return Err(Error::Uncertain { operation: operation.to_owned(), reason });
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Waits until no change is under way any more. New ones are still taken.

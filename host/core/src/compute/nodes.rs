@@ -31,6 +31,13 @@ pub struct Key {
     pub key: String,
 }
 
+impl Key {
+    /// As the store keeps it: each user has his own keys, for each cloud.
+    pub(crate) fn of(&self, who: &Principal, cloud: &Cloud) -> Idempotency {
+        Idempotency { scope: format!("{}:{}:{}", self.scope, who.user, cloud.name()), key: self.key.clone() }
+    }
+}
+
 /// A node together with who made it.
 #[derive(Debug)]
 pub struct Listed {
@@ -74,9 +81,7 @@ impl Compute {
         let token = uuid::Uuid::now_v7().to_string();
         let new = NewOperation {
             token: Some(token.clone()),
-            idempotency: key
-                .as_ref()
-                .map(|key| Idempotency { scope: format!("{}:{}:{}", key.scope, who.user, cloud.name()), key: key.key.clone() }),
+            idempotency: key.as_ref().map(|key| key.of(who, &cloud)),
             ..self.operation(who, OperationKind::CreateNode, &cloud, json!({ "spec": spec, "resume": key.is_some() }))
         };
         // The token is the operation's and not the step's: what it has made belongs to nothing else.
@@ -98,7 +103,7 @@ impl Compute {
         Ok(Listed { node: replay(&ended)?, driver: cloud.description()? })
     }
 
-    fn operation(&self, who: &Principal, kind: OperationKind, cloud: &Cloud, input: Value) -> NewOperation {
+    pub(crate) fn operation(&self, who: &Principal, kind: OperationKind, cloud: &Cloud, input: Value) -> NewOperation {
         NewOperation {
             cloud: cloud.name().to_owned(),
             kind,
@@ -229,6 +234,7 @@ pub(crate) fn failure(error: &Error) -> Value {
         Error::NoImage(id) => ("no-image", Some(id)),
         Error::NoSize(id) => ("no-size", Some(id)),
         Error::NoService => ("no-service", None),
+        Error::NotNow(_) => ("not-now", None),
         _ => ("failed", None),
     };
     json!({ "kind": kind, "subject": subject, "message": error.to_string() })
@@ -243,6 +249,7 @@ pub(crate) fn failed(operation: &Operation) -> Error {
         "no-image" => return Error::NoImage(subject),
         "no-size" => return Error::NoSize(subject),
         "no-service" => return Error::NoService,
+        "not-now" => return Error::NotNow(message),
         "invalid" => ErrorKind::Invalid,
         "conflict" => ErrorKind::Conflict,
         "unauthorized" => ErrorKind::Unauthorized,
@@ -268,7 +275,7 @@ fn no_node(error: ostler_drivers::Error, id: &str) -> Error {
     if error.kind == ErrorKind::NotFound { Error::NoNode(id.to_owned()) } else { error.into() }
 }
 
-pub(super) fn event(kind: &str, subject: &str, cloud: &str, actor: &str) -> NewEvent {
+pub(crate) fn event(kind: &str, subject: &str, cloud: &str, actor: &str) -> NewEvent {
     NewEvent {
         kind: kind.to_owned(),
         subject: subject.to_owned(),

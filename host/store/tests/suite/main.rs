@@ -17,6 +17,7 @@ mod events;
 mod fixture;
 mod grants;
 mod forwards;
+mod instances;
 mod latency;
 mod links;
 mod opening;
@@ -78,6 +79,8 @@ suite! {
         claims_are_bounded, claimants_race, writers_race, forgotten_after_a_time;
     resources: changes;
     resource_credit: life, races;
+    instances: images_come_and_go, images_are_adopted_once, an_image_that_was_adopted_too_early, instances_come_and_go,
+        images_and_their_instances, races;
     retention: operations_that_are_over, what_is_kept, in_portions, events;
     samples: life, one_of_two_writes, all_or_nothing, in_portions, many_at_once;
     schedules: life, refusals, idempotency, events, races, pages, event_pages;
