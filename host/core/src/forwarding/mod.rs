@@ -124,7 +124,19 @@ impl Forwarding {
     /// To these instances.
     pub fn new(instances: Arc<Instances>, settings: Settings) -> Arc<Self> {
         let store = instances.store().clone();
-        Self::with(instances, store, settings, Tuning::default())
+        let this = Self::with(Arc::clone(&instances) as Arc<dyn Targets>, store, settings, Tuning::default());
+        let weak = Arc::downgrade(&this);
+        instances.when_deleted(move |instance| {
+            let this = weak.upgrade();
+            Box::pin(async move {
+                let Some(this) = this else { return };
+                if let Err(error) = this.instance_gone(instance).await {
+                    // They are looked for now and then.
+                    tracing::warn!(instance, %error, "the rules of an instance that is gone are there still");
+                }
+            })
+        });
+        this
     }
 
     fn with(targets: Arc<dyn Targets>, store: Store, settings: Settings, tuning: Tuning) -> Arc<Self> {

@@ -26,10 +26,14 @@ impl Instances {
         let intent = event("instance.delete.intent", &id.to_string(), cloud.name(), &who.user);
         let begun = self.store.instance_work(id, InstanceTask::Delete, &operation, &Progress::default(), &[step], &intent).await;
         match begun.map_err(|error| refused(error, id))? {
-            Begun::New(operation, _) => self.carry_out(&operation).await,
+            Begun::New(operation, _) => self.carry_out(&operation).await?,
             // Somebody else deletes it: his end is ours.
-            Begun::Existing(operation) => self.compute.ended(&operation.id, self.pace.patience).await,
+            Begun::Existing(operation) => self.compute.ended(&operation.id, self.pace.patience).await?,
         }
+        if let Some(then) = self.deleted.get() {
+            then(id).await;
+        }
+        Ok(())
     }
 
     async fn destroy(&self, work: &Work) -> Try {

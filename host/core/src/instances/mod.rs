@@ -12,13 +12,14 @@ use crate::compute::{Compute, event};
 use crate::identity::{Permission, Principal};
 use crate::images::{Images, Pace};
 use crate::scheduler::{Patience, Workflow};
+use futures::future::BoxFuture;
 use ostler_drivers::Cloud;
 use ostler_store::{InstanceFilter, InstanceRecord, InstanceSeen, Operation, OperationKind, RecordError, Store};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
 /// What an instance is doing.
@@ -96,13 +97,17 @@ pub struct Instances {
     pace: Pace,
     /// Who waits until the provider has accepted an order, by operation.
     accepted: Mutex<HashMap<String, Arc<Notify>>>,
+    deleted: OnceLock<Deleted>,
 }
+
+/// What is done when an instance is deleted.
+type Deleted = Box<dyn Fn(i64) -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl Instances {
     /// On these clouds and images.
     pub fn new(compute: Arc<Compute>, images: Arc<Images>) -> Arc<Self> {
         let (store, pace) = (compute.store().clone(), *images.pace());
-        let this = Arc::new(Self { compute, images, store, pace, accepted: Mutex::default() });
+        let this = Arc::new(Self { compute, images, store, pace, accepted: Mutex::default(), deleted: OnceLock::new() });
         let workflows: [(OperationKind, Arc<dyn Workflow>); 3] = [
             (OperationKind::CreateInstance, Arc::new(create::Create(Arc::clone(&this)))),
             (OperationKind::Act, Arc::new(act::Act(Arc::clone(&this)))),
@@ -112,17 +117,21 @@ impl Instances {
         this
     }
 
-<<<<<<< HEAD
     /// Where they are on record.
-    pub(crate) fn store(&self) -> &ostler_store::Store {
-        self.compute.store()
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
-    /// The instances of a cloud that the caller may see, by number; those made from one image, if one is named.
-=======
+    /// What is to be done when one is deleted, before its owner is told. It is not done for those that end otherwise, as after a
+    /// crash: whoever depends on instances looks for them now and then.
+    pub(crate) fn when_deleted(&self, then: impl Fn(i64) -> BoxFuture<'static, ()> + Send + Sync + 'static) {
+        if self.deleted.set(Box::new(then)).is_err() {
+            tracing::error!("somebody else looks after what instances leave behind");
+        }
+    }
+
     /// The instances of a cloud that the caller may see, by number; those made from one image, if one is named. Where the provider
     /// does not answer, each is as it was known last, and says so.
->>>>>>> ha
     pub async fn list(&self, who: &Principal, cloud: &str, image: Option<i64>) -> Result<Vec<Instance>, Error> {
         let cloud = self.compute.cloud(cloud)?;
         let owner = match may_see(who)? {
@@ -321,7 +330,8 @@ impl Instances {
     /// machine, once there is one. For the host itself.
     pub async fn subjects(&self, cloud: &str) -> Result<Vec<(String, Option<String>)>, Error> {
         self.compute.cloud(cloud)?;
-        Ok(Vec::new())
+        let records = self.store.instances(cloud, InstanceFilter { image: None, owner: None }).await?;
+        Ok(records.into_iter().filter(|record| !record.is_intent()).map(|record| (record.token, record.node_id)).collect())
     }
 
     /// The clouds that they are on.

@@ -7,6 +7,7 @@ use crate::model::Sample;
 use ostler_drivers::Cloud;
 use ostler_store::Resolution;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -54,10 +55,10 @@ impl Measuring {
                     due = next();
                     busy.retain(|_, task: &mut tokio::task::AbortHandle| !task.is_finished());
                     for cloud in self.compute.cloud_names() {
-                        if !busy.contains_key(&cloud) {
+                        if let Entry::Vacant(free) = busy.entry(cloud) {
                             let (this, permits) = (Arc::clone(&self), Arc::clone(&permits));
-                            let task = tasks.spawn(this.measure_later(cloud.clone(), permits));
-                            busy.insert(cloud, task);
+                            let task = tasks.spawn(this.measure_later(free.key().clone(), permits));
+                            free.insert(task);
                         }
                     }
                 }
