@@ -46,6 +46,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../migrations/0008_reports.sqlite.sql"),
         include_str!("../migrations/0008_reports.postgres.sql"),
     ),
+    (
+        13,
+        "accounts",
+        include_str!("../migrations/0013_accounts.sqlite.sql"),
+        include_str!("../migrations/0013_accounts.postgres.sql"),
+    ),
 ];
 
 /// The migrations for SQLite.
