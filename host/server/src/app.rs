@@ -98,7 +98,10 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let drivers = Drivers::new(Arc::clone(&host), store.clone(), data.join("components"), BUILTIN, keep, max_bytes)?;
     drivers.start().await?;
     let identity = Identity::new(store.clone()).trusting(issuers(&config.oidc)?)?;
-    let identity = Arc::new(identity);
+    let identity = Arc::new(match &config.mail {
+        Some(mail) => identity.mailing(Arc::new(crate::mail::Post::new(mail)?)),
+        None => identity,
+    });
     let scheduler = Arc::new(Scheduler::new(store.clone()));
     let compute = Compute::new(Arc::clone(&host), Arc::clone(&scheduler), cistern(config)?);
     let authority = Arc::new(Authority::open(&authority_directory(data), store.clone()).await?);

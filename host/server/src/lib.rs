@@ -6,5 +6,6 @@ pub mod callbacks;
 pub mod cli;
 pub mod config;
 pub mod listen;
+pub mod mail;
 pub mod telemetry;
 pub mod tls;

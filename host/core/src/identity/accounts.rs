@@ -196,7 +196,8 @@ impl Identity {
         // Mail first: with a password that nobody has, nobody would come in.
         if let Err(reason) = mail.send(&letter).await {
             self.resets.invalidate(&user.number);
-            return Err(Error::NoMail(reason));
+            tracing::warn!(user = user.username, reason, "a new password could not be sent");
+            return Err(Error::NoMail("the letter was not taken, the server's log says why".into()));
         }
         let life = i64::try_from(RESET_LIFE.as_micros()).unwrap_or(i64::MAX);
         self.store.user_set_password_until(&user.id, &hash, ostler_store::now().saturating_add(life)).await?;

@@ -6,6 +6,7 @@
 mod api;
 mod clouds;
 mod env;
+mod mail;
 mod oidc;
 mod problem;
 mod reader;
@@ -24,7 +25,7 @@ pub use self::env::{VARIABLES, Variable, unknown_variables};
 pub use self::problem::{Problem, Problems, Severity};
 pub use self::types::{
     Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Hypervisor, Indigo, Instances, Limits,
-    ListenerChoice, Log, LogFormat, Mode, Oidc, OutgoingTls, Registries, Secret, SecretSource, Server, ServiceType, Services,
+    ListenerChoice, Log, LogFormat, Mail, Mode, Oidc, OutgoingTls, Registries, Secret, SecretSource, Server, ServiceType, Services,
     Store, TrustedKey, Virtualization, Work,
 };
 
@@ -104,6 +105,7 @@ fn read(
         services: services::services(&root, mode, &clouds),
         work: services::work(&root),
         billing: services::billing(&root, &clouds),
+        mail: mail::mail(&root),
         oidc: oidc::oidc(&root),
         log: sections::log(&root),
         warnings: Vec::new(),

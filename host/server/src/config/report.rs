@@ -47,6 +47,7 @@ impl Config {
         lines.add("services", &format!("{} ({metering})", if types.is_empty() { "none".to_owned() } else { types.join(", ") }));
         let price = format!("{} per node and {} s", count_u64(self.billing.price, "credit"), self.billing.period_seconds);
         lines.add("billing", &price);
+        lines.add("mail", &self.mail.as_ref().map_or_else(|| "off".to_owned(), super::types::Mail::described));
         lines.add("log", &format!("{} ({:?})", self.log.filter, self.log.format).to_lowercase());
         if self.clouds.is_empty() {
             lines.add("clouds", "none");
@@ -60,10 +61,11 @@ impl Config {
 
 impl super::types::Api {
     /// The dialects that this version serves, with their names in the configuration and their paths.
-    pub fn served(&self) -> [(&'static str, &'static str, &Dialect); 3] {
+    pub fn served(&self) -> [(&'static str, &'static str, &Dialect); 4] {
         [
             ("conpaas", "/", &self.conpaas.dialect),
             ("crs4", "/api/v1", &self.crs4.dialect),
+            ("cloudedge", "/cloudedge", &self.cloudedge),
             ("indigo", "/deployments", &self.indigo.dialect),
         ]
     }
