@@ -36,17 +36,17 @@ impl Stream {
         Self { before, ..self }
     }
 
-    fn reader(&mut self) -> Pin<&mut dyn AsyncRead> {
+    fn reader(&mut self) -> Pin<&mut (dyn AsyncRead + Unpin)> {
         match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()),
+            Transport::Tls(stream) => Pin::new(stream),
         }
     }
 
-    fn writer(&mut self) -> Pin<&mut dyn AsyncWrite> {
+    fn writer(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin)> {
         match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()),
+            Transport::Tls(stream) => Pin::new(stream),
         }
     }
 }
