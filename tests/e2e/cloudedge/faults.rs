@@ -123,6 +123,7 @@ async fn without_a_cloud_and_switched_off() {
     {
         assert_eq!(server.call("GET", path, &headers, "").await.status, status, "{path}");
     }
+    assert!(server.get("/").await.text().contains("Cloud Edge API: /cloudedge"));
     let off = format!("{config}[api.cloudedge]\nenabled = false\n");
     let server = Setup::configured(off).env("OSTLER_ADMIN_PASSWORD", PASSWORD).start().await;
     let reply = server.call("GET", "/cloudedge/version", &headers, "").await;

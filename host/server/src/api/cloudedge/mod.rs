@@ -249,22 +249,21 @@ async fn answer(here: &Here, path: Option<&RawPathParams>, peer: &PeerInfo, requ
         None => 0,
         Some(text) => input::number(text).ok_or_else(|| Fault::new(Name::ItemNotFound, "identifiers are numbers"))?,
     };
+    let takes_body = parts.method == Method::POST || *endpoint == Endpoint::Statistics;
+    let body = if takes_body { input::json(&parts, body, here.app.max_body()).await? } else { None };
     let origin = forwarded::origin(&parts, peer, known);
     let segment = named.map(|cloud| format!("/{cloud}")).unwrap_or_default();
+    let method = parts.method.clone();
     let call = Call {
         app: &here.app,
         who,
         query: Query::new(parts.uri.query()),
+        headers: parts.headers,
         id,
         cloud: named.or(dialect.cloud.as_deref()),
         prefixes: [Some(""), dialect.prefix.as_deref()].into_iter().flatten().collect(),
         base: format!("{origin}{}{segment}/cloudedge", here.prefix),
-        headers: HeaderMap::new(),
     };
-    let takes_body = parts.method == Method::POST || *endpoint == Endpoint::Statistics;
-    let body = if takes_body { input::json(&parts, body, here.app.max_body()).await? } else { None };
-    let method = parts.method.clone();
-    let call = Call { headers: parts.headers, ..call };
     let mut response = run(*endpoint, &method, &call, body).await?;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

@@ -359,6 +359,11 @@ async fn the_platform_and_where_links_lead() {
         let answer = edge.call("guest", "GET", &format!("{path}/users/{number}"), "").await;
         assert_eq!(answer.body["User"]["link"], format!("{base}/users/{number}"));
     }
+    let request = http::Request::get(format!("http://absolute.example/cloudedge/users/{number}"))
+        .header("authorization", basic("guest"))
+        .header("host", "other.example");
+    let answer = edge.send("127.0.0.1:1", request, "").await;
+    assert_eq!(answer.body["User"]["link"], format!("http://absolute.example/cloudedge/users/{number}"));
     let request = http::Request::get(format!("/cloudedge/users/{number}"))
         .header("authorization", basic("guest"))
         .header("host", "inner")
