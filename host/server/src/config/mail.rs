@@ -4,6 +4,7 @@ use super::clouds;
 use super::problem::Place;
 use super::reader::Section;
 use super::types::Mail;
+use ostler_egress::{HostPattern, Origin};
 use ostler_mail::{Mailbox, Tls, is_loopback};
 
 pub(super) fn mail(root: &Section<'_, '_>) -> Option<Mail> {
@@ -39,14 +40,15 @@ pub(super) fn mail(root: &Section<'_, '_>) -> Option<Mail> {
     if tls == Tls::None && !is_loopback(&server.value) {
         reader.error(&section.place, &section.key("tls"), "\"none\" is for a server on this machine only: localhost, 127.0.0.1, [::1]");
     }
-    if let Err(error) = ostler_egress_host(&server.value) {
-        reader.error(&server.place, &server.key, format!("must be a host name or an IP address, IPv6 in brackets: {error}"));
+    if !is_host(&server.value) {
+        let wanted = "must be a host name or an IP address, IPv6 in brackets, and nothing else";
+        reader.error(&server.place, &server.key, format!("{wanted}, found {:?}", server.value));
     }
     let user = user.map(|text| text.value);
     Some(Mail { server: server.value, tls, port: u16::try_from(port).unwrap_or(tls.port()), user, password, from: from?, ca })
 }
 
-/// Whether a text is a host, as far as its looks say.
-fn ostler_egress_host(text: &str) -> Result<(), ostler_egress::OriginError> {
-    format!("https://{text}").parse::<ostler_egress::Origin>().map(drop)
+/// Whether a text is one host, as far as its looks say, without a port.
+fn is_host(text: &str) -> bool {
+    format!("https://{text}:1").parse::<Origin>().is_ok_and(|origin| !matches!(origin.host(), HostPattern::Below(_)))
 }

@@ -272,7 +272,7 @@ fn every_mistake_is_explained_with_its_place() {
             "[mail]\nserver = \"smtp://mail.example\"\nfrom = \"a@b.example\"\npassword = { env = \"PROD_PASSWORD\" }",
             &[
                 "ostler.toml:1:2: mail.password: needs user",
-                "ostler.toml:2:10: mail.server: must be a host name or an IP address, IPv6 in brackets: an origin ends after the host and port: remove the path, query or fragment, the slash included",
+                "ostler.toml:2:10: mail.server: must be a host name or an IP address, IPv6 in brackets, and nothing else, found \"smtp://mail.example\"",
             ],
         ),
         // Issuers.

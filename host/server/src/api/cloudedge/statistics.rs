@@ -34,7 +34,7 @@ const PERIODS: [(&str, Period); 6] = [
 /// A driver's name of a metric in the style of this API: known ones as the specification has them, others in CamelCase.
 pub(super) fn name(driver: &str) -> Cow<'static, str> {
     if let Some((name, _)) = NAMES.iter().find(|(_, known)| *known == driver) {
-        return Cow::Borrowed(name);
+        return Cow::Borrowed(*name);
     }
     let mut name = String::with_capacity(driver.len());
     for word in driver.split(['-', '_', '.']) {
@@ -51,7 +51,7 @@ pub(super) fn known(name: &str) -> Option<&'static str> {
 }
 
 fn statistic_name(statistic: Statistic) -> &'static str {
-    STATISTICS.iter().find(|(_, known)| *known == statistic).map_or("", |(name, _)| name)
+    STATISTICS.iter().find(|(_, known)| *known == statistic).map_or("", |(name, _)| *name)
 }
 
 /// A metric in the list: its name, and what can be made of it.
