@@ -51,12 +51,7 @@ impl Dialer {
     ///
     /// # Errors
     /// As [`Dialer::new`].
-    pub fn with_resolver(
-        host: &str,
-        port: u16,
-        config: &ClientConfig,
-        resolver: Arc<dyn Resolve>,
-    ) -> Result<Self, ConfigError> {
+    pub fn with_resolver(host: &str, port: u16, config: &ClientConfig, resolver: Arc<dyn Resolve>) -> Result<Self, ConfigError> {
         let wrong = |reason: &dyn fmt::Display| ConfigError::Host(reason.to_string());
         let parsed = Host::parse(host).map_err(|reason| wrong(&reason))?;
         let named: Origin = format!("https://{host}:{port}").parse().map_err(|error| wrong(&error))?;

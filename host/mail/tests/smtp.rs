@@ -181,7 +181,10 @@ async fn a_letter_arrives_and_the_password_is_shown_under_tls_only() {
             // A line of one dot is no end.
             &format!("{prefix}.."),
         ] {
-            assert!(heard.lines().any(|heard| heard == *line || heard.starts_with(&format!("{line} "))), "{tls:?}: `{line}` in\n{heard}");
+            assert!(
+                heard.lines().any(|heard| heard == *line || heard.starts_with(&format!("{line} "))),
+                "{tls:?}: `{line}` in\n{heard}"
+            );
         }
         let plain: Vec<&str> = heard.lines().filter(|line| line.starts_with("plain ")).collect();
         match tls {
@@ -197,13 +200,23 @@ async fn what_goes_wrong_is_told_without_secrets() {
     for (play, tls, to, expected) in [
         (Play::NoTls, Tls::StartTls, "ann@example.org", "the mail server offers no STARTTLS"),
         (Play::Injects, Tls::StartTls, "ann@example.org", "the mail server said more than it was asked before TLS"),
-        (Play::RefusesPassword, Tls::StartTls, "ann@example.org", "the mail server does not take the user and password (code 535)"),
+        (
+            Play::RefusesPassword,
+            Tls::StartTls,
+            "ann@example.org",
+            "the mail server does not take the user and password (code 535)",
+        ),
         (Play::RefusesRecipient, Tls::StartTls, "ann@example.org", "the mail server refused (code 550)"),
         (Play::Http, Tls::StartTls, "ann@example.org", "the mail server does not answer the greeting as mail servers do"),
         (Play::Http, Tls::None, "ann@example.org", "the mail server does not answer as mail servers do"),
         (Play::HangsUp, Tls::StartTls, "ann@example.org", "the mail server hung up"),
         (Play::Well, Tls::StartTls, "ann", "the address is none that mail can be sent to"),
-        (Play::Well, Tls::StartTls, "ann@example.org>\r\nRCPT TO:<eve@example.org", "the address is none that mail can be sent to"),
+        (
+            Play::Well,
+            Tls::StartTls,
+            "ann@example.org>\r\nRCPT TO:<eve@example.org",
+            "the address is none that mail can be sent to",
+        ),
     ] {
         let mut server = Server::start(play, false).await;
         let error = send(server.config(tls), to).await.unwrap_err();
@@ -220,7 +233,8 @@ async fn what_goes_wrong_is_told_without_secrets() {
 #[tokio::test]
 async fn without_tls_only_this_machine() {
     let server = Server::start(Play::NoTls, false).await;
-    for (name, fine) in [("localhost", true), ("127.0.0.1", true), ("[::1]", true), ("mail.example", false), ("192.0.2.1", false)] {
+    for (name, fine) in [("localhost", true), ("127.0.0.1", true), ("[::1]", true), ("mail.example", false), ("192.0.2.1", false)]
+    {
         let made = Sender::new(Config { server: name.into(), ..server.config(Tls::None) });
         assert_eq!(made.is_ok(), fine, "{name}: {made:?}");
         assert!(!format!("{made:?}").contains("canary"), "{made:?}");

@@ -13,9 +13,8 @@ pub struct Post(Sender);
 impl Post {
     /// By this server.
     pub fn new(mail: &config::Mail) -> Result<Self, StartError> {
-        let read = |path: &std::path::PathBuf| {
-            std::fs::read(path).map_err(|source| StartError::File { path: path.clone(), source })
-        };
+        let read =
+            |path: &std::path::PathBuf| std::fs::read(path).map_err(|source| StartError::File { path: path.clone(), source });
         let config = Config {
             server: mail.server.clone(),
             port: mail.port,

@@ -231,13 +231,7 @@ pub(crate) fn created(id: String, number: i64, now: i64, new: &NewUser) -> User 
 }
 
 /// Creates a user; its number.
-pub(crate) async fn create(
-    tx: &mut Tx,
-    id: &str,
-    now: i64,
-    new: &NewUser,
-    application: Option<&str>,
-) -> Result<i64, Error> {
+pub(crate) async fn create(tx: &mut Tx, id: &str, now: i64, new: &NewUser, application: Option<&str>) -> Result<i64, Error> {
     // Whoever creates a user waits here for whoever does, so that nobody takes the name after the look.
     let number: i64 = tx.one("UPDATE counters SET last = last + 1 WHERE name = 'user' RETURNING last", &[]).await?.get(0)?;
     if tx.optional("SELECT 1 FROM users WHERE username = $1", args![&new.username]).await?.is_some() {

@@ -14,7 +14,9 @@ async fn every_route_asks_who_it_is() {
     for tls in [false, true] {
         let edge = &edge;
         let client = || if tls { ostler_tests::director::Director::of(&edge.server).client(None) } else { edge.server.client() };
-        for path in ["version", "platform/resources", "images", "instances/1", "fwrules", "users", "instance/1/metrics", "nothing"] {
+        for path in
+            ["version", "platform/resources", "images", "instances/1", "fwrules", "users", "instance/1/metrics", "nothing"]
+        {
             fault(&client().get(&format!("/cloudedge/{path}")).await, 401, "unauthorized");
         }
         for authorization in ["Basic", "Basic !", no_colon.as_str(), long.as_str(), "Negotiate x"] {
@@ -80,7 +82,8 @@ async fn requests_that_are_none() {
     };
     fault(&send("text/plain", "{}").await, 415, "badMediaType");
     // As the specification's own example has it.
-    let typographic = "{\n \"image\":\n  {\n    \"name\": \"flickr++\",\n    \"imageRef\": \u{201c}http://www.example.com\u{201d},\n  }\n}";
+    let typographic =
+        "{\n \"image\":\n  {\n    \"name\": \"flickr++\",\n    \"imageRef\": \u{201c}http://www.example.com\u{201d},\n  }\n}";
     let broken = send("application/json", typographic).await;
     fault(&broken, 400, "badRequest");
     assert!(broken.text().contains("line 5 column"), "{}", broken.text());
@@ -98,7 +101,11 @@ async fn clouds_that_cannot() {
         let image = edge.image(&base, "CirrOS 0.6").await;
         let body = json!({"instance": {"imageRef": image}});
         fault(&edge.post("admin", &format!("{base}/instances"), body).await, code, name);
-        assert_eq!(edge.get("admin", &format!("{base}/instances")).await.json(), json!({"instances": []}), "nothing is left of it");
+        assert_eq!(
+            edge.get("admin", &format!("{base}/instances")).await.json(),
+            json!({"instances": []}),
+            "nothing is left of it"
+        );
     }
     // An image that never comes.
     let made = edge.post("admin", "/slow/cloudedge/images", order).await;

@@ -156,9 +156,11 @@ async fn metrics(edge: &Edge, instance: i64) {
     assert_eq!(edge.get("admin", &plural).await.json(), listed, "under both names");
 
     let path = format!("{plural}/statistics");
-    let wishes = |start: &str, end: &str| json!({"statistics": "average", "startTime": start, "endTime": end, "period": "minute"});
+    let wishes =
+        |start: &str, end: &str| json!({"statistics": "average", "startTime": start, "endTime": end, "period": "minute"});
     let wish = json!({"CPUUtilization": wishes("2012-09-19 07:00:00Z", "2012-09-19 07:07:02Z")});
-    let query = "?metric=CPUUtilization&statistics=average&startTime=2012-09-19T07:00:00Z&endTime=2012-09-19T07:07:02Z&period=minute";
+    let query =
+        "?metric=CPUUtilization&statistics=average&startTime=2012-09-19T07:00:00Z&endTime=2012-09-19T07:07:02Z&period=minute";
     for answer in [
         edge.call("admin", "GET", &path, &wish).await,
         edge.call("admin", "POST", &path, &wish).await,

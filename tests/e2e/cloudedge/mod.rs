@@ -148,7 +148,10 @@ fn number(value: &Value) -> i64 {
 fn fault(reply: &Reply, code: u16, name: &str) {
     let body = reply.json();
     assert_eq!((reply.status, &body[name]["code"]), (code, &json!(code)), "{body}");
-    assert!(body.as_object().unwrap().len() == 1 && body[name]["message"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+    assert!(
+        body.as_object().unwrap().len() == 1 && body[name]["message"].as_str().is_some_and(|text| !text.is_empty()),
+        "{body}"
+    );
     assert_eq!(reply.header("content-type"), "application/json");
     match code {
         401 => assert_eq!(reply.header("www-authenticate"), "Basic realm=\"cloudedge\""),

@@ -93,7 +93,14 @@ async fn lists_hold_what_one_may_see() {
         }
     }
     // A customer of another API has nothing to look for here.
-    let made = edge.server.as_operator("POST", "/ostler/v1/users", json!({"username": "c", "password": super::PASSWORD, "roles": ["customer"]}).to_string()).await;
+    let made = edge
+        .server
+        .as_operator(
+            "POST",
+            "/ostler/v1/users",
+            json!({"username": "c", "password": super::PASSWORD, "roles": ["customer"]}).to_string(),
+        )
+        .await;
     assert_eq!(made.status, 201, "{}", made.text());
     fault(&edge.get("c", "/cloudedge/images").await, 403, "forbidden");
 }

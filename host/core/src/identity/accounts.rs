@@ -206,13 +206,7 @@ impl Identity {
 
     /// Deletes a user whom the caller looks after. [`Error::NotNow`] while the user has instances, unless `force` hands them to the
     /// caller; [`Error::Busy`] for the last administrator.
-    pub async fn delete_account(
-        &self,
-        who: &Principal,
-        number: i64,
-        instances: &Instances,
-        force: bool,
-    ) -> Result<(), Error> {
+    pub async fn delete_account(&self, who: &Principal, number: i64, instances: &Instances, force: bool) -> Result<(), Error> {
         let user = self.account(who, number).await?;
         if !may_manage(who, &user) {
             return Err(Error::Forbidden);

@@ -55,11 +55,9 @@ async fn tls_is_with_the_host_and_nobody_else() {
         }
     });
     let trusting = ClientConfig { ca_pem: Some(ca.pem.clone().into_bytes()), ca_only: true, ..ClientConfig::default() };
-    for (host, config, fine) in [
-        ("localhost", &trusting, true),
-        ("127.0.0.1", &trusting, false),
-        ("localhost", &ClientConfig::default(), false),
-    ] {
+    for (host, config, fine) in
+        [("localhost", &trusting, true), ("127.0.0.1", &trusting, false), ("localhost", &ClientConfig::default(), false)]
+    {
         let dialer = Dialer::with_resolver(host, port, config, Answers::new(&["127.0.0.1"])).unwrap();
         let stream = within(dialer.connect()).await.unwrap();
         match within(dialer.secure(stream)).await {

@@ -38,7 +38,11 @@ pub(super) fn mail(root: &Section<'_, '_>) -> Option<Mail> {
     let ca = section.file("ca");
     let server = server?;
     if tls == Tls::None && !is_loopback(&server.value) {
-        reader.error(&section.place, &section.key("tls"), "\"none\" is for a server on this machine only: localhost, 127.0.0.1, [::1]");
+        reader.error(
+            &section.place,
+            &section.key("tls"),
+            "\"none\" is for a server on this machine only: localhost, 127.0.0.1, [::1]",
+        );
     }
     if !is_host(&server.value) {
         let wanted = "must be a host name or an IP address, IPv6 in brackets, and nothing else";

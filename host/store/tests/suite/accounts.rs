@@ -69,9 +69,7 @@ pub(crate) async fn one_administrator_stays(f: Arc<Fixture>) {
     let ids: Vec<String> = all.iter().map(|user| user.id.clone()).collect();
     let outcomes = race(8, |task| {
         let (store, id) = (hosts[task % 2].clone(), ids[task].clone());
-        async move {
-            if task % 2 == 0 { store.user_delete(&id).await } else { store.user_set_roles_keeping_one(&id, &[]).await }
-        }
+        async move { if task % 2 == 0 { store.user_delete(&id).await } else { store.user_set_roles_keeping_one(&id, &[]).await } }
     })
     .await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 7, "{outcomes:?}");

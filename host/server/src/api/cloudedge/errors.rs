@@ -210,11 +210,9 @@ fn of_cloud(kind: &ErrorKind) -> Name {
         ErrorKind::Invalid | ErrorKind::Unsupported => Name::BadRequest,
         ErrorKind::Conflict => Name::BuildInProgress,
         ErrorKind::Quota => Name::OverLimit,
-        ErrorKind::Capacity
-        | ErrorKind::Throttled
-        | ErrorKind::Transient
-        | ErrorKind::Unavailable
-        | ErrorKind::NotLoaded => Name::ServiceUnavailable,
+        ErrorKind::Capacity | ErrorKind::Throttled | ErrorKind::Transient | ErrorKind::Unavailable | ErrorKind::NotLoaded => {
+            Name::ServiceUnavailable
+        }
         // What the provider does not permit is this server's to put right, not the user's.
         _ => Name::ComputeFault,
     }
@@ -296,7 +294,10 @@ mod tests {
         assert_eq!(text(&Error::NoImageRecord(7).into()), r#"{"itemNotFound":{"code":404,"message":"there is no image 7"}}"#);
         let method = Fault::method("GET, HEAD, POST");
         let expected = r#"{"badMethod":{"code":405,"message":"the path has other methods","details":"GET, HEAD, POST"}}"#;
-        assert_eq!((text(&method).as_str(), &method.response().headers()[ALLOW]), (expected, &"GET, HEAD, POST".parse().unwrap()));
+        assert_eq!(
+            (text(&method).as_str(), &method.response().headers()[ALLOW]),
+            (expected, &"GET, HEAD, POST".parse().unwrap())
+        );
         let lost = Fault::from(Error::Store(StoreError::Unavailable("canary".into())));
         assert!(!text(&lost).contains("canary"), "what the database says is for the log");
     }

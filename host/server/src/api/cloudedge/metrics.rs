@@ -34,8 +34,7 @@ pub(super) async fn statistics(call: &Call<'_>, body: Option<Value>) -> Result<R
             found.ok_or_else(|| Error::NoMetric(super::input::shown(&asked.metric)))?.name
         }
     };
-    let query =
-        Query { metric, statistic: asked.statistic, start: asked.start, end: asked.end, period: asked.period };
+    let query = Query { metric, statistic: asked.statistic, start: asked.start, end: asked.end, period: asked.period };
     let series = measuring.statistics(&call.who, cloud, call.id, &query).await?;
     Ok(json(StatusCode::OK, &Answer { asked: &asked, series: &series }))
 }

@@ -128,7 +128,10 @@ fn one_of<T: Copy>(what: &str, word: &str, known: &[(&str, T)]) -> Result<T, Fau
 
 fn moment(what: &str, text: &str) -> Result<i64, Fault> {
     time(text).ok_or_else(|| {
-        Fault::bad(format!("`{what}` must be a time such as 2012-09-19T07:00:00Z or 2012-09-19T09:00:00+02:00, found `{}`", shown(text)))
+        Fault::bad(format!(
+            "`{what}` must be a time such as 2012-09-19T07:00:00Z or 2012-09-19T09:00:00+02:00, found `{}`",
+            shown(text)
+        ))
     })
 }
 

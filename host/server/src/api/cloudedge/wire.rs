@@ -166,8 +166,7 @@ pub(super) struct InstanceView<'a> {
 
 impl<'a> InstanceView<'a> {
     pub(super) fn new(instance: &'a Instance, links: Links<'_>) -> Self {
-        let image =
-            Reference { id: instance.image, name: &instance.image_name, link: links.to("images", instance.image) };
+        let image = Reference { id: instance.image, name: &instance.image_name, link: links.to("images", instance.image) };
         Self {
             id: instance.id,
             name: &instance.name,
@@ -220,11 +219,7 @@ impl<'a> RuleView<'a> {
             id: rule.id,
             port_to: rule.port_to,
             port_from: rule.port_from,
-            instance: Reference {
-                id: rule.instance,
-                name: &rule.instance_name,
-                link: links.to("instances", rule.instance),
-            },
+            instance: Reference { id: rule.instance, name: &rule.instance_name, link: links.to("instances", rule.instance) },
             created_at: stamp(rule.created_at),
             updated_at: stamp(rule.updated_at),
             link: links.to("fwrules", rule.id),

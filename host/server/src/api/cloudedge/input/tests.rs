@@ -45,7 +45,9 @@ async fn bodies_are_json_and_say_so() {
 #[test]
 fn wrappers_are_objects() {
     assert!(wrapped(Some(json!({"image": {"x": 1}, "other": 2})), "image").is_ok());
-    for body in [None, Some(json!([])), Some(json!(1)), Some(json!({})), Some(json!({"image": null})), Some(json!({"image": "x"}))] {
+    for body in
+        [None, Some(json!([])), Some(json!(1)), Some(json!({})), Some(json!({"image": null})), Some(json!({"image": "x"}))]
+    {
         assert_eq!(wrapped(body.clone(), "image").err().unwrap().name, Name::BadRequest, "{body:?}");
     }
 }
@@ -128,7 +130,10 @@ fn an_action_is_one_known_member() {
 #[test]
 fn members_have_types() {
     let members = Members::new(
-        json!({"text": "x", "number": 7, "null": null, "port": 22, "large": 65536, "zero": 0, "half": 1.5}).as_object().unwrap().clone(),
+        json!({"text": "x", "number": 7, "null": null, "port": 22, "large": 65536, "zero": 0, "half": 1.5})
+            .as_object()
+            .unwrap()
+            .clone(),
         "fwrule",
     );
     assert_eq!(members.required_text("text").unwrap(), "x");

@@ -120,7 +120,8 @@ fn the_answer_has_a_value_a_period_in_their_order() {
         ),
         (Statistic::Min, "count/second", vec![], r#"{"NetworkIn":{"statistics":"min","unit":"Count/Second","datapoints":{}}}"#),
     ] {
-        let points = values.into_iter().enumerate().map(|(minute, value)| (SEVEN + i64::try_from(minute).unwrap() * MINUTE, value));
+        let points =
+            values.into_iter().enumerate().map(|(minute, value)| (SEVEN + i64::try_from(minute).unwrap() * MINUTE, value));
         let series = Series { unit: unit.into(), points: points.collect() };
         assert_eq!(text(&Answer { asked: &asked(statistic), series: &series }), expected);
     }

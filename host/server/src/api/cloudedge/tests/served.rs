@@ -56,19 +56,13 @@ impl Edge {
         let root = Principal::new("test", vec![Role::Admin], Scheme::Operator);
         for name in ROLES {
             let role = if name == "customer" { Role::Guest } else { Role::parse(name).unwrap() };
-            let new =
-                NewAccount { username: name.into(), role, email: None, password: Some(PASSWORD.into()) };
+            let new = NewAccount { username: name.into(), role, email: None, password: Some(PASSWORD.into()) };
             let made = core.identity.add_account(&root, &new, None).await.unwrap();
             if name == "customer" {
                 core.store.user_set_roles(&made.user.id, &["customer".to_owned()]).await.unwrap();
             }
         }
-        let app = App::new(Application {
-            core,
-            config: Arc::new(config),
-            metrics: Metrics::detached(),
-            ready: Arc::default(),
-        });
+        let app = App::new(Application { core, config: Arc::new(config), metrics: Metrics::detached(), ready: Arc::default() });
         Self { router: crate::api::router(&app, false), app, _data: data }
     }
 
@@ -158,7 +152,15 @@ async fn nobody_comes_in_unknown(edge: &Edge) {
     let long = format!("Basic {}", "A".repeat(8192));
     let no_colon = format!("Basic {}", STANDARD.encode("admin"));
     let wrong = format!("Basic {}", STANDARD.encode("nobody:x"));
-    let headers = [None, Some("Basic"), Some("Basic !!!!"), Some(no_colon.as_str()), Some(wrong.as_str()), Some("Digest x"), Some("Bearer x")];
+    let headers = [
+        None,
+        Some("Basic"),
+        Some("Basic !!!!"),
+        Some(no_colon.as_str()),
+        Some(wrong.as_str()),
+        Some("Digest x"),
+        Some("Bearer x"),
+    ];
     for authorization in headers.into_iter().chain([Some(long.as_str())]) {
         let mut request = http::Request::get("/cloudedge/version");
         if let Some(authorization) = authorization {
