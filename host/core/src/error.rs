@@ -89,6 +89,12 @@ pub enum Error {
     /// No user of this name.
     #[error("no user is called `{0}`")]
     NoUser(String),
+    /// No user has this number, for whoever asks.
+    #[error("there is no user {0}")]
+    NoAccount(i64),
+    /// No mail can be sent.
+    #[error("mail cannot be sent at present: {0}")]
+    NoMail(String),
     /// No application of this user has this number.
     #[error("there is no such application")]
     NoApplication,

@@ -159,6 +159,9 @@ pub enum ConfigError {
     /// `identity` cannot be used.
     #[error("client certificate: {0}")]
     Identity(String),
+    /// What should be a host is none.
+    #[error("the host: {0}")]
+    Host(String),
     /// A number is out of range.
     #[error("{0}")]
     Range(&'static str),

@@ -57,9 +57,9 @@ tokio::task_local! {
 }
 
 /// Which address is acceptable for which host.
-struct Gate {
-    allow: Allow,
-    addresses: AddressPolicy,
+pub(crate) struct Gate {
+    pub(crate) allow: Allow,
+    pub(crate) addresses: AddressPolicy,
 }
 
 impl Gate {
@@ -86,7 +86,7 @@ impl Gate {
     }
 
     /// The acceptable ones of the addresses of `host`; the first refusal if there is none.
-    fn sift(&self, host: &Host, found: Vec<IpAddr>) -> Result<Vec<SocketAddr>, Error> {
+    pub(crate) fn sift(&self, host: &Host, found: Vec<IpAddr>) -> Result<Vec<SocketAddr>, Error> {
         let mut refusal = Error::Resolve { host: host.to_string(), reason: "the name has no address".to_owned() };
         let mut good = Vec::with_capacity(found.len());
         for address in found {

@@ -102,7 +102,10 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     if config.oidc.iter().any(|issuer| issuer.exchange.is_some()) {
         identity = identity.keeping_grants(&grant_key::open_or_create(data)?)?;
     }
-    let identity = Arc::new(identity);
+    let identity = Arc::new(match &config.mail {
+        Some(mail) => identity.mailing(Arc::new(crate::mail::Post::new(mail)?)),
+        None => identity,
+    });
     let scheduler = Arc::new(Scheduler::new(store.clone()));
     let compute = Compute::new(Arc::clone(&host), Arc::clone(&scheduler), cistern(config)?);
     let authority = Arc::new(Authority::open(&authority_directory(data), store.clone()).await?);

@@ -7,5 +7,6 @@ pub mod cli;
 pub mod config;
 mod grant_key;
 pub mod listen;
+pub mod mail;
 pub mod telemetry;
 pub mod tls;

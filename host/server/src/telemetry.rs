@@ -87,6 +87,13 @@ impl Metrics {
         Ok(Self { handle, started: Arc::new(Started { monotonic: Instant::now(), unix_seconds }) })
     }
 
+    /// Of a recorder that records nothing: a process has but one that does.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        let handle = PrometheusBuilder::new().build_recorder().handle();
+        Self { handle, started: Arc::new(Started { monotonic: Instant::now(), unix_seconds: 0.0 }) }
+    }
+
     /// Keeps memory bounded while nobody scrapes: drains the histograms every few seconds. Never returns; spawn it.
     pub async fn upkeep(self) {
         let mut ticks = tokio::time::interval(UPKEEP);

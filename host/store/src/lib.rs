@@ -6,6 +6,7 @@
 //!
 //! Every method is one transaction, durable when it returns. Lengths and characters are the callers' to check.
 
+mod accounts;
 mod applications;
 mod assignments;
 mod callbacks;
@@ -41,6 +42,7 @@ mod tokens;
 mod users;
 mod work;
 
+pub use accounts::{AccountError, UserRequest};
 pub use applications::Application;
 pub use assignments::{ASSIGNED, AssignError, Assignment, FREE};
 pub use callbacks::{Callback, CallbackKind, CallbackOutcome, redacted};

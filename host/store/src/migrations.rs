@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
     (10, "forwards", include_str!("../migrations/0010_forwards.sqlite.sql"), include_str!("../migrations/0010_forwards.postgres.sql")),
     (11, "samples", include_str!("../migrations/0011_samples.sqlite.sql"), include_str!("../migrations/0011_samples.postgres.sql")),
     (12, "resource credit", include_str!("../migrations/0012_resource_credit.sqlite.sql"), include_str!("../migrations/0012_resource_credit.postgres.sql")),
+    (13, "accounts", include_str!("../migrations/0013_accounts.sqlite.sql"), include_str!("../migrations/0013_accounts.postgres.sql")),
     (14, "grants", include_str!("../migrations/0014_grants.sqlite.sql"), include_str!("../migrations/0014_grants.postgres.sql")),
 ];
 

@@ -14,6 +14,8 @@ pub struct User {
     pub username: String,
     /// The password's hash in PHC format; none: no password fits.
     pub password_hash: Option<String>,
+    /// Until when the password is good, in microseconds UTC; none: until it is changed.
+    pub password_expires_at: Option<i64>,
     /// The address for mail. No two users have the same, whatever the case of its ASCII letters.
     pub email: Option<String>,
     /// The first name.
@@ -83,7 +85,7 @@ impl std::fmt::Debug for NewUser {
 macro_rules! user_columns {
     () => {
         "u.id, u.username, u.password_hash, u.email, u.active, u.created_at, u.updated_at, u.number, u.first_name, \
-         u.last_name, u.affiliation, r.role"
+         u.last_name, u.affiliation, u.password_expires_at, r.role"
     };
 }
 pub(crate) use user_columns;
@@ -95,9 +97,9 @@ macro_rules! select {
     };
 }
 
-const GRANT: &str = "INSERT INTO user_roles (user_id, role) VALUES ($1, $2) ON CONFLICT (user_id, role) DO NOTHING";
+pub(crate) const GRANT: &str = "INSERT INTO user_roles (user_id, role) VALUES ($1, $2) ON CONFLICT (user_id, role) DO NOTHING";
 
-const TOUCH: &str = "UPDATE users SET updated_at = $2 WHERE id = $1";
+pub(crate) const TOUCH: &str = "UPDATE users SET updated_at = $2 WHERE id = $1";
 
 impl Store {
     /// Creates a user with its roles and its account. [`Error::Exists`] where the name (`the user`) or the address for mail
@@ -113,24 +115,8 @@ impl Store {
         }
         let id = crate::new_id();
         let now = crate::now();
-        let mut roles = new.roles.clone();
-        roles.sort();
-        roles.dedup();
-        let number = transaction!(self.db(), |tx| create(tx, &id, now, new, &roles, application))?;
-        Ok(User {
-            id,
-            number,
-            username: new.username.clone(),
-            password_hash: new.password_hash.clone(),
-            email: new.email.clone(),
-            first_name: new.first_name.clone(),
-            last_name: new.last_name.clone(),
-            affiliation: new.affiliation.clone(),
-            active: new.active,
-            roles,
-            created_at: now,
-            updated_at: now,
-        })
+        let number = transaction!(self.db(), |tx| create(tx, &id, now, new, application))?;
+        Ok(created(id, number, now, new))
     }
 
     /// The user of this identifier.
@@ -147,7 +133,7 @@ impl Store {
 
     /// The user of this number.
     pub async fn user_by_number(&self, number: i64) -> Result<Option<User>, Error> {
-        let sql = concat!(select!("users u"), "WHERE u.number = $1 ORDER BY r.role");
+        let sql = concat!(select!("users u"), "WHERE u.number = $1 AND u.deleted_at IS NULL ORDER BY r.role");
         Ok(fold(&self.db().all(sql, args![number]).await?, 0)?.pop())
     }
 
@@ -160,7 +146,7 @@ impl Store {
     /// Up to `limit` users whose name sorts after `after`, by the names' bytes.
     pub async fn users(&self, after: Option<&str>, limit: u32) -> Result<Vec<User>, Error> {
         let sql = concat!(
-            select!("(SELECT * FROM users WHERE username > $1 ORDER BY username LIMIT $2) u"),
+            select!("(SELECT * FROM users WHERE username > $1 AND deleted_at IS NULL ORDER BY username LIMIT $2) u"),
             "ORDER BY u.username, r.role"
         );
         fold(&self.db().all(sql, args![after.unwrap_or(""), limit]).await?, 0)
@@ -168,7 +154,7 @@ impl Store {
 
     /// Sets or takes away the password. [`Error::NotFound`] where there is no such user.
     pub async fn user_set_password(&self, id: &str, password_hash: Option<&str>) -> Result<(), Error> {
-        let sql = "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 RETURNING 1";
+        let sql = "UPDATE users SET password_hash = $2, password_expires_at = NULL, updated_at = $3 WHERE id = $1 RETURNING 1";
         found(self.db().write_count(sql, args![id, password_hash, crate::now()]).await?)
     }
 
@@ -222,15 +208,30 @@ impl Store {
     }
 }
 
+/// The user that was made by this order.
+pub(crate) fn created(id: String, number: i64, now: i64, new: &NewUser) -> User {
+    let mut roles = new.roles.clone();
+    roles.sort();
+    roles.dedup();
+    User {
+        id,
+        number,
+        username: new.username.clone(),
+        password_hash: new.password_hash.clone(),
+        password_expires_at: None,
+        email: new.email.clone(),
+        first_name: new.first_name.clone(),
+        last_name: new.last_name.clone(),
+        affiliation: new.affiliation.clone(),
+        active: new.active,
+        roles,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
 /// Creates a user; its number.
-async fn create(
-    tx: &mut Tx,
-    id: &str,
-    now: i64,
-    new: &NewUser,
-    roles: &[String],
-    application: Option<&str>,
-) -> Result<i64, Error> {
+pub(crate) async fn create(tx: &mut Tx, id: &str, now: i64, new: &NewUser, application: Option<&str>) -> Result<i64, Error> {
     // Whoever creates a user waits here for whoever does, so that nobody takes the name after the look.
     let number: i64 = tx.one("UPDATE counters SET last = last + 1 WHERE name = 'user' RETURNING last", &[]).await?.get(0)?;
     if tx.optional("SELECT 1 FROM users WHERE username = $1", args![&new.username]).await?.is_some() {
@@ -256,7 +257,7 @@ async fn create(
         &new.affiliation,
     ];
     tx.execute(sql, args).await.map_err(|error| error.about("the user"))?;
-    for role in roles {
+    for role in &new.roles {
         tx.execute(GRANT, args![id, role]).await?;
     }
     tx.execute("INSERT INTO credit_accounts (user_id, balance) VALUES ($1, 0)", args![id]).await?;
@@ -279,7 +280,7 @@ async fn create(
     Ok(number)
 }
 
-fn found(rows: u64) -> Result<(), Error> {
+pub(crate) fn found(rows: u64) -> Result<(), Error> {
     if rows == 0 { Err(Error::NotFound("the user")) } else { Ok(()) }
 }
 
@@ -288,7 +289,7 @@ pub(crate) fn fold(rows: &[Row], column: usize) -> Result<Vec<User>, Error> {
     let mut users: Vec<User> = Vec::new();
     for row in rows {
         let id: String = row.get(column)?;
-        let role: Option<String> = row.get(column + 11)?;
+        let role: Option<String> = row.get(column + 12)?;
         match users.last_mut() {
             Some(last) if last.id == id => last.roles.extend(role),
             _ => users.push(User {
@@ -304,6 +305,7 @@ pub(crate) fn fold(rows: &[Row], column: usize) -> Result<Vec<User>, Error> {
                 first_name: row.get(column + 8)?,
                 last_name: row.get(column + 9)?,
                 affiliation: row.get(column + 10)?,
+                password_expires_at: row.get(column + 11)?,
             }),
         }
     }

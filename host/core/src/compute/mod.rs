@@ -15,7 +15,7 @@ pub use nodes::{Key, Listed};
 
 use crate::Error;
 use crate::identity::{Permission, Principal};
-use crate::model::{Image, Size};
+use crate::model::{Capacity, Image, Size};
 use crate::scheduler::Scheduler;
 use ostler_drivers::model::{Description, Health};
 use ostler_drivers::{Cloud, Host, Listing};
@@ -136,6 +136,12 @@ impl Compute {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// What the platform of a cloud has.
+    pub async fn capacity(&self, who: &Principal, cloud: &str) -> Result<Capacity, Error> {
+        who.require(Permission::UseCatalogue)?;
+        Ok(self.cloud(cloud)?.capacity().await?)
     }
 
     /// Waits until no change is under way any more. New ones are still taken.

@@ -1,14 +1,18 @@
 //! Who someone is: users and passwords, tokens, client certificates, the local operator — all to one [`Principal`].
 
+mod accounts;
 mod backoff;
 mod grants;
 mod issuers;
+mod mail;
 mod password;
 mod policy;
 mod users;
 
 pub use grants::SEAL_KEY;
 pub use issuers::{Algorithm, ClientCredentials, Exchange, Introspection, IssuerConfig, Trusted};
+pub use accounts::{AccountChange, NewAccount, NewUserMade, PLATFORM_ROLES, platform_role};
+pub use mail::{Letter, Mail};
 pub use policy::{PERMISSIONS, Permission, ROLES, Role};
 pub use users::{Changes, Registration, TokenOrder, parse_roles};
 
@@ -23,6 +27,7 @@ use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
@@ -30,6 +35,8 @@ use subtle::ConstantTimeEq;
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long a verified Basic credential need not be hashed again.
 const VERIFIED: Duration = Duration::from_secs(60);
+/// How often a user can be sent a new password.
+const BETWEEN_RESETS: Duration = Duration::from_secs(60);
 /// Characters of the longest user name and password.
 const LONGEST: usize = 1024;
 
@@ -164,6 +171,9 @@ pub struct Identity {
     seal: Option<grants::Seal>,
     /// Tokens for acting on behalf of persons who are not there.
     held: moka::sync::Cache<String, grants::Held>,
+    mail: Option<Arc<dyn Mail>>,
+    /// Numbers of users who were sent a new password a moment ago.
+    resets: moka::sync::Cache<i64, ()>,
 }
 
 impl Identity {
@@ -181,7 +191,15 @@ impl Identity {
             trust: None,
             seal: None,
             held: grants::held(),
+            mail: None,
+            resets: moka::sync::Cache::builder().max_capacity(10_000).time_to_live(BETWEEN_RESETS).build(),
         }
+    }
+
+    /// With a way to send mail.
+    #[must_use]
+    pub fn mailing(self, mail: Arc<dyn Mail>) -> Self {
+        Self { mail: Some(mail), ..self }
     }
 
     /// The token that proves to be on this host: its owner can read the data directory. New at every start.
@@ -256,12 +274,13 @@ impl Identity {
         if let Some(version) = self.verified.get(&digest)
             && let Some(user) = self.store.user_by_name(name).await?
             && (user.active, user.updated_at) == (true, version)
+            && is_good_still(&user)
         {
             return Ok(user);
         }
         self.backoff.admit(Some(name), from, Instant::now())?;
         let user = self.store.user_by_name(name).await?;
-        let hash = user.as_ref().filter(|user| user.active).and_then(|user| user.password_hash.clone());
+        let hash = user.as_ref().filter(|user| user.active && is_good_still(user)).and_then(|user| user.password_hash.clone());
         let verdict = self.passwords.verify(password.clone(), hash).await?;
         let (Some(user), true) = (user, verdict.right) else {
             self.backoff.failed(Some(name), from, Instant::now());
@@ -333,7 +352,7 @@ impl Identity {
 
     /// Makes sure that there is an administrator: with this password, or with a new one, which is returned then.
     pub async fn first_administrator(&self, password: Option<SecretString>) -> Result<Option<SecretString>, Error> {
-        if self.store.user_by_name("admin").await?.is_some() {
+        if self.store.user_by_name("admin").await?.is_some() || self.store.has_administrator().await? {
             return Ok(None);
         }
         let (password, made) = match password {
@@ -358,6 +377,11 @@ impl Identity {
 pub fn certificate_claims(der: &[u8]) -> Option<(CertificateRole, i64, i64)> {
     let claims = ostler_ca::claims(der).ok()?;
     Some((claims.role?, claims.uid?, claims.service?))
+}
+
+/// Whether a user's password has not ended by itself.
+fn is_good_still(user: &User) -> bool {
+    user.password_expires_at.is_none_or(|end| end > ostler_store::now())
 }
 
 /// 256 random bits, in URL-safe characters.

@@ -145,15 +145,24 @@ fn roles_permit_what_the_table_says() {
         SubmitDataEvents,
         ReadUsers,
         ChangeUsers,
+        UseCatalogue,
+        ManageImages,
+        UseInstances,
+        SeeInstances,
+        ManageInstances,
+        ManageGuests,
     ];
     for (role, permitted) in [
         (Role::Admin, &most[..]),
-        (Role::Agent, &[ReadCompute, ChangeCompute, UseServices, UseDeployments]),
+        (Role::Agent, &[ReadCompute, ChangeCompute, UseServices, UseDeployments, UseCatalogue, UseInstances]),
         (Role::User, &[ReadCompute]),
         (Role::Monitor, &[ReadMetrics]),
         (Role::Customer, &[UseServices, UseDeployments]),
         (Role::Supervisor, &[UseDeployments]),
         (Role::ServiceManager, &[ManageService]),
+        (Role::Provider, &[UseCatalogue, ManageImages, SeeInstances]),
+        (Role::LocalAdmin, &[UseCatalogue, ManageImages, UseInstances, SeeInstances, ManageInstances, ManageGuests]),
+        (Role::Guest, &[UseCatalogue, UseInstances]),
     ] {
         let principal = Principal::new("x", vec![role], Scheme::Basic);
         for permission in PERMISSIONS {

@@ -170,7 +170,7 @@ impl Identity {
     }
 }
 
-fn check(new: &Registration) -> Result<(), Error> {
+pub(super) fn check(new: &Registration) -> Result<(), Error> {
     let name = &new.username;
     if name.is_empty() || name.len() > LONGEST_NAME || name.contains(':') || name.chars().any(char::is_control) {
         return Err(Error::Invalid(format!("a user name has 1 to {LONGEST_NAME} bytes, no colon and no control characters")));
@@ -183,15 +183,21 @@ fn check(new: &Registration) -> Result<(), Error> {
             return Err(Error::Invalid(format!("the {what} has at most {LONGEST_PART} bytes and no control characters")));
         }
     }
-    // Whether mail arrives there cannot be told by looks.
-    let (local, domain) = new.email.as_deref().map_or(("-", "-"), |email| email.rsplit_once('@').unwrap_or_default());
-    if local.is_empty() || domain.is_empty() || new.email.as_deref().is_some_and(|email| email.contains(' ')) {
-        return Err(Error::Invalid("an e-mail address looks like name@host".into()));
+    check_email(new.email.as_deref())
+}
+
+/// Whether mail arrives there cannot be told by looks.
+pub(super) fn check_email(email: Option<&str>) -> Result<(), Error> {
+    let Some(email) = email else { return Ok(()) };
+    let (local, domain) = email.rsplit_once('@').unwrap_or_default();
+    let strange = |c: char| c == ' ' || c.is_control();
+    if local.is_empty() || domain.is_empty() || email.len() > LONGEST_PART || email.contains(strange) {
+        return Err(Error::Invalid(format!("an e-mail address looks like name@host and has at most {LONGEST_PART} bytes")));
     }
     Ok(())
 }
 
-fn check_password(password: &SecretString) -> Result<(), Error> {
+pub(super) fn check_password(password: &SecretString) -> Result<(), Error> {
     let length = password.expose_secret().len();
     if length == 0 || length > LONGEST {
         return Err(Error::Invalid(format!("a password has 1 to {LONGEST} bytes")));

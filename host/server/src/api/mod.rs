@@ -2,8 +2,10 @@
 
 pub mod auth;
 mod body;
+pub mod cloudedge;
 pub mod conpaas;
 pub mod crs4;
+mod forwarded;
 pub mod indigo;
 mod json;
 pub mod native;
@@ -64,6 +66,11 @@ pub fn router(app: &App, tls: bool) -> Router {
     if indigo.enabled && served(indigo.listener) {
         let orchestrator = indigo::router(app).layer(observe::Layer::new(timeout));
         router = router.merge(orchestrator.layer(axum::middleware::from_fn(indigo::around)));
+    }
+    let cloudedge = &app.config.api.cloudedge;
+    if cloudedge.enabled && served(cloudedge.listener) {
+        let edge = cloudedge::router(app).layer(observe::Layer::new(timeout));
+        router = router.merge(edge.layer(axum::middleware::from_fn(cloudedge::around)));
     }
     let conpaas = &app.config.api.conpaas.dialect;
     if !conpaas.enabled || !served(conpaas.listener) {

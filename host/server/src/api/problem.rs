@@ -85,6 +85,8 @@ pub fn classify(error: &Error) -> (StatusCode, &'static str) {
         Error::Ended(_) => (StatusCode::CONFLICT, "The operation is over"),
         Error::Deployment(error) => deployment(error),
         Error::NoUser(_) => (StatusCode::NOT_FOUND, "No such user"),
+        Error::NoAccount(_) => (StatusCode::NOT_FOUND, "No such user"),
+        Error::NoMail(_) => (StatusCode::SERVICE_UNAVAILABLE, "Mail cannot be sent"),
         Error::NoApplication => (StatusCode::NOT_FOUND, "No such application"),
         Error::NoService => (StatusCode::NOT_FOUND, "No such service"),
         Error::NoCertificate(_) => (StatusCode::NOT_FOUND, "No such certificate"),

@@ -26,6 +26,7 @@ const TEXT: &str = "Ostler, a host for cloud drivers.\n\
     ConPaaS Director API: / (by a client certificate)\n\
     Orchestrator API V.1: /api/v1/   with honest status codes: /api/v2/\n\
     PaaS Orchestrator API: /deployments\n\
+    Cloud Edge API: /cloudedge   of another cloud: /<cloud>/cloudedge\n\
     Ostler's own API: /ostler/v1/    documentation: /ostler/docs\n";
 
 const PAGE: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
@@ -34,6 +35,7 @@ const PAGE: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=
     <li><a href=/available_services>ConPaaS Director API</a> (most of it by a client certificate)\
     <li><a href=/api/v1/nodes>Orchestrator API V.1</a>, and the same <a href=/api/v2/nodes>with honest status codes</a>\
     <li><a href=/deployments>PaaS Orchestrator API</a>\
+    <li><a href=/cloudedge/platform/version>Cloud Edge API</a> (user name and password)\
     <li><a href=/ostler/docs/>Ostler's own API</a></ul></html>";
 
 pub(super) fn router(app: &App) -> Router {

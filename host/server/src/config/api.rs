@@ -31,17 +31,9 @@ pub(super) fn api(root: &Section<'_, '_>, context: &Context<'_>) -> Api {
     Api {
         crs4: crs4(&api.section("crs4"), context),
         conpaas: conpaas(&api.section("conpaas"), context),
-        cloudedge: not_served(&api.section("cloudedge"), context),
+        cloudedge: dialect(&api.section("cloudedge"), context),
         indigo: indigo(&api.section("indigo"), context),
     }
-}
-
-/// A dialect whose settings are checked, but which this version does not serve: nobody should believe otherwise.
-fn not_served(section: &Section<'_, '_>, context: &Context<'_>) -> Dialect {
-    if section.place != Place::Default {
-        section.reader.warning(&section.place, &section.path, "has no effect: this version does not serve it");
-    }
-    dialect(section, context)
 }
 
 fn dialect(section: &Section<'_, '_>, context: &Context<'_>) -> Dialect {

@@ -33,6 +33,8 @@ pub const RESERVED_NAMES: &[&str] = &[
     "readyz",
     "schedules",
     "sizes",
+    "start",
+    "startapp",
     "tenants",
     "test",
     "vm",

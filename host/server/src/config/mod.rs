@@ -6,6 +6,7 @@
 mod api;
 mod clouds;
 mod env;
+mod mail;
 mod oidc;
 mod platform;
 mod problem;
@@ -26,8 +27,8 @@ pub use self::platform::Images;
 pub use self::problem::{Problem, Problems, Severity};
 pub use self::types::{
     Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Hypervisor, Indigo, Instances, Limits,
-    ListenerChoice, Log, LogFormat, Mode, Oidc, OutgoingTls, Registries, Secret, SecretSource, Server, ServiceType, Services,
-    Store, TrustedKey, Virtualization, Work,
+    ListenerChoice, Log, LogFormat, Mail, Mode, Oidc, OutgoingTls, Registries, Secret, SecretSource, Server, ServiceType,
+    Services, Store, TrustedKey, Virtualization, Work,
 };
 
 /// The largest configuration file, in bytes.
@@ -109,6 +110,7 @@ fn read(
         images: platform::images(&root),
         forwarding: platform::forwarding(&root),
         metrics: platform::metrics(&root),
+        mail: mail::mail(&root),
         oidc: oidc::oidc(&root),
         log: sections::log(&root),
         warnings: Vec::new(),

@@ -49,6 +49,7 @@ impl Config {
         let (price, period) = (count_u64(self.billing.price, "credit"), self.billing.period_seconds);
         let price = format!("{price} per node and {period} s{for_what}");
         lines.add("billing", &price);
+        lines.add("mail", &self.mail.as_ref().map_or_else(|| "off".to_owned(), super::types::Mail::described));
         lines.add("log", &format!("{} ({:?})", self.log.filter, self.log.format).to_lowercase());
         if self.clouds.is_empty() {
             lines.add("clouds", "none");
@@ -62,10 +63,11 @@ impl Config {
 
 impl super::types::Api {
     /// The dialects that this version serves, with their names in the configuration and their paths.
-    pub fn served(&self) -> [(&'static str, &'static str, &Dialect); 3] {
+    pub fn served(&self) -> [(&'static str, &'static str, &Dialect); 4] {
         [
             ("conpaas", "/", &self.conpaas.dialect),
             ("crs4", "/api/v1", &self.crs4.dialect),
+            ("cloudedge", "/cloudedge", &self.cloudedge),
             ("indigo", "/deployments", &self.indigo.dialect),
         ]
     }

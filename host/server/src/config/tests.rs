@@ -261,6 +261,32 @@ fn every_mistake_is_explained_with_its_place() {
                 "ostler.toml:9:1: metrics.keep_days: unknown key",
             ],
         ),
+        // Mail.
+        (
+            "[mail]\nserver = \"mail.example\"\ntls = \"none\"\nfrom = \"nobody\"\nuser = \"ostler\"",
+            &[
+                "ostler.toml:1:2: mail.tls: \"none\" is for a server on this machine only: localhost, 127.0.0.1, [::1]",
+                "ostler.toml:4:8: mail.from: must be a mail address with or without a name, such as \"Ostler <ostler@example.org>\"",
+                "ostler.toml:5:8: mail.user: needs password = { env = \"NAME\" } or { file = \"PATH\" }",
+            ],
+        ),
+        (
+            "[mail]\nport = 0\npassword = \"canary-5ecret\"\ntls = \"ssl\"",
+            &[
+                "ostler.toml:1:2: mail.server: is missing: the SMTP server, such as \"mail.example\"",
+                "ostler.toml:1:2: mail.from: is missing: the sender, such as \"Ostler <ostler@example.org>\"",
+                "ostler.toml:1:2: mail.password: must be { env = \"NAME\" } or { file = \"PATH\" }: secrets themselves do not belong in this file, found a string",
+                "ostler.toml:2:8: mail.port: must be between 1 and 65535, found 0",
+                "ostler.toml:4:7: mail.tls: must be one of \"starttls\", \"tls\", \"none\", found \"ssl\"",
+            ],
+        ),
+        (
+            "[mail]\nserver = \"smtp://mail.example\"\nfrom = \"a@b.example\"\npassword = { env = \"PROD_PASSWORD\" }",
+            &[
+                "ostler.toml:1:2: mail.password: needs user",
+                "ostler.toml:2:10: mail.server: must be a host name or an IP address, IPv6 in brackets, and nothing else, found \"smtp://mail.example\"",
+            ],
+        ),
         // Issuers.
         (
             "[[oidc]]\nissuer = \"http://issuer.example\"\naudience = [\"x\"]\nalgorithms = [\"none\"]\n[[oidc]]\n",
@@ -363,6 +389,11 @@ callbacks = { allow_private = true, hosts = ["Hooks.example", "http://10.0.0.5:8
 [[oidc]]
 issuer = "https://issuer.example/"
 audience = ["ostler"]
+[mail]
+server = "mail.example"
+user = "ostler"
+password = { file = "secret" }
+from = "Ostler <ostler@example.org>"
 [log]
 filter = "info,ostler_drivers=debug"
 format = "json"
@@ -373,7 +404,7 @@ fn a_full_file_is_read() {
     let (result, directory) = parse(FULL);
     let config = result.unwrap();
     let warnings: Vec<&str> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(warnings, ["api.crs4.open", "api.cloudedge"], "{:?}", config.warnings);
+    assert_eq!(warnings, ["api.crs4.open"], "{:?}", config.warnings);
     assert_eq!(config.server.listen_tls, Some("0.0.0.0:5555".parse().unwrap()));
     assert_eq!(config.server.max_body_bytes, 1 << 20);
     assert_eq!(config.server.trusted_proxies[0].to_string(), "10.0.0.1/32");
@@ -403,9 +434,15 @@ fn a_full_file_is_read() {
     assert_eq!(config.oidc[0].algorithms, [Algorithm::RS256, Algorithm::ES256]);
     assert_eq!((&config.oidc[0].roles[..], config.oidc[0].leeway_seconds), (&[Role::Customer][..], 30));
     assert_eq!(config.log.format, LogFormat::Json);
+    let mail = config.mail.as_ref().unwrap();
+    assert_eq!((mail.server.as_str(), mail.port, mail.tls), ("mail.example", 587, ostler_mail::Tls::StartTls));
+    assert_eq!((mail.user.as_deref(), mail.from.to_string().as_str()), (Some("ostler"), "Ostler <ostler@example.org>"));
+    assert_eq!(mail.password.as_ref().unwrap().value.expose_secret(), CANARY);
 
     let report = config.check_report();
     assert!(report.contains("postgres://db.example/ostler\n"), "{report}");
+    assert!(report.contains("ostler@example.org by mail.example:587 (STARTTLS)\n"), "{report}");
+    assert!(report.contains("/cloudedge, also under /edge, cloud prod by default\n"), "{report}");
     assert!(report.contains("clouds.prod      driver openstack (fresh), may use state, config, secrets, log, https://cloud.example, http://[::1]:8774; config: auth_url, nested; secrets: key, password\n"), "{report}");
     for text in [report, format!("{config:?}")] {
         assert!(!text.contains(CANARY), "{text}");
@@ -420,6 +457,7 @@ fn defaults() {
     assert_eq!((config.billing, config.services, config.work), (Billing::default(), Services::default(), Work::default()));
     assert_eq!(config.drivers, Drivers::default());
     assert_eq!(config.log, Log::default());
+    assert!(config.mail.is_none() && config.api.cloudedge == Dialect::default());
     assert!(config.clouds.is_empty() && config.oidc.is_empty() && config.store.url.is_none());
     assert!(!config.api.crs4.open && config.api.crs4.dialect == Dialect::default());
     assert!(!config.api.indigo.open && config.api.indigo.dialect == Dialect::default());

@@ -52,6 +52,8 @@ pub struct Config {
     /// `[metrics]`: `interval_seconds` between samples of instances (default 60; 0: none are taken); how many days minutes
     /// (`keep_minutes_days`, 2), hours (`keep_hours_days`, 60) and days (`keep_days_days`, 1825) are kept.
     pub metrics: ostler_core::measuring::Settings,
+    /// `[mail]`: by whom mail is sent. None by default: no mail is sent.
+    pub mail: Option<Mail>,
     /// `[[oidc]]`: issuers whose bearer tokens are accepted. None by default.
     pub oidc: Vec<Oidc>,
     /// `[log]`: what is logged, and how.
@@ -409,7 +411,7 @@ pub struct Api {
     pub crs4: Crs4,
     /// `[api.conpaas]`: the Director, `/`.
     pub conpaas: Conpaas,
-    /// `[api.cloudedge]`: `/cloudedge`.
+    /// `[api.cloudedge]`: Cloud Edge, `/cloudedge` for the cloud that is named here, `/<cloud>/cloudedge` for each one.
     pub cloudedge: Dialect,
     /// `[api.indigo]`: PaaS Orchestrator, `/deployments`, `/configuration`, `/info`.
     pub indigo: Indigo,
@@ -581,6 +583,38 @@ pub struct Billing {
 impl Default for Billing {
     fn default() -> Self {
         Self { price: 1, period_seconds: 3600, deployments: false, prices: BTreeMap::new() }
+    }
+}
+
+/// `[mail]`: an SMTP server, for new passwords that users ask for.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// The server: a name, or an IP address, IPv6 in brackets. Required.
+    pub server: String,
+    /// How the connection is secured: `starttls`, `tls` (from the first byte), or `none`, for a server on this machine only.
+    /// Default `starttls`.
+    pub tls: ostler_mail::Tls,
+    /// The port. Default 587 for `starttls`, 465 for `tls`, 25 for `none`.
+    pub port: u16,
+    /// The user name. Default: none, nobody logs in.
+    pub user: Option<String>,
+    /// The password of that.
+    pub password: Option<Secret>,
+    /// The sender, such as `Ostler <ostler@example.org>`. Required.
+    pub from: ostler_mail::Mailbox,
+    /// Certificate authorities for the server, PEM, besides the system's. Relative to the configuration file. Default: none.
+    pub ca: Option<PathBuf>,
+}
+
+impl Mail {
+    /// In a line, for people.
+    pub(super) fn described(&self) -> String {
+        let tls = match self.tls {
+            ostler_mail::Tls::StartTls => "STARTTLS",
+            ostler_mail::Tls::Implicit => "TLS",
+            ostler_mail::Tls::None => "no TLS",
+        };
+        format!("{} by {}:{} ({tls})", self.from.email, self.server, self.port)
     }
 }
 

@@ -9,7 +9,6 @@ mod answers;
 mod credentials;
 mod deployments;
 mod errors;
-mod forwarded;
 mod input;
 mod jackson;
 mod paging;
@@ -23,6 +22,7 @@ mod wire_schedules;
 
 use super::App;
 use super::auth::{self, Access, Row};
+use super::forwarded;
 use crate::listen::PeerInfo;
 use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;

@@ -8,6 +8,24 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use url::Url;
 
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Whether nobody on the way can have read a request: it came by TLS, from this machine, or to a trusted proxy by TLS.
+pub(super) fn is_confidential(parts: &Parts, peer: &PeerInfo, known: Known<'_>) -> bool {
+    let address = peer.addr.ip().to_canonical();
+    if peer.tls.is_some() {
+        return true;
+    }
+    if !known.trusted.iter().any(|network| network.contains(&address)) {
+        return address.is_loopback();
+    }
+    let mut origin = Origin { scheme: "http", host: String::new(), port: None };
+    forwarded(&mut origin, &parts.headers);
+    // A proxy on this machine that says nothing of itself is a program like others.
+    let says_nothing = [FORWARDED, PROTO].iter().all(|name| !parts.headers.contains_key(name));
+    origin.scheme == "https" || (address.is_loopback() && says_nothing)
+}
+
 /// What the configuration says about it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known<'k> {
@@ -64,7 +82,6 @@ fn of_request(parts: &Parts, peer: &PeerInfo) -> Origin {
 /// What a proxy says, in the order of precedence of the original's framework. Of several proxies' words the first counts: it is
 /// of the one that the client spoke to.
 fn forwarded(origin: &mut Origin, headers: &HeaderMap) {
-    const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
     const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
     const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
     let (proto, host, port) = match text(headers, &FORWARDED) {
@@ -119,17 +136,46 @@ mod tests {
 
     const PROXY: &str = "10.0.0.1:9";
 
-    fn shown(peer: &str, tls: bool, public: Option<&str>, headers: &[(&str, &str)]) -> String {
+    fn request(peer: &str, tls: bool, headers: &[(&str, &str)]) -> (Parts, PeerInfo) {
         let mut request = Request::builder().uri("/deployments");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let tls = tls.then(|| Arc::new(TlsInfo { client_certificates: Vec::new(), server_name: None }));
-        let peer = PeerInfo { addr: peer.parse().unwrap(), local: "127.0.0.1:5050".parse().unwrap(), tls };
+        (parts, PeerInfo { addr: peer.parse().unwrap(), local: "127.0.0.1:5050".parse().unwrap(), tls })
+    }
+
+    fn shown(peer: &str, tls: bool, public: Option<&str>, headers: &[(&str, &str)]) -> String {
+        let (parts, peer) = request(peer, tls, headers);
         let public = public.map(|url| Url::parse(url).unwrap());
         let trusted: [IpNet; 1] = ["10.0.0.0/8".parse().unwrap()];
         origin(&parts, &peer, Known { trusted: &trusted, public: public.as_ref() })
+    }
+
+    #[test]
+    fn passwords_are_safe_by_tls_and_on_this_machine() {
+        let https = &[("x-forwarded-proto", "https")][..];
+        let trusted: [IpNet; 2] = ["10.0.0.0/8".parse().unwrap(), "127.0.0.9".parse::<std::net::IpAddr>().unwrap().into()];
+        let public = Url::parse("https://ostler.example").unwrap();
+        for (peer, tls, headers, expected) in [
+            ("192.0.2.7:1", true, &[][..], true),
+            ("192.0.2.7:1", false, &[], false),
+            ("192.0.2.7:1", false, https, false),
+            ("127.0.0.1:1", false, &[], true),
+            ("[::ffff:127.0.0.1]:1", false, &[], true),
+            (PROXY, false, &[], false),
+            (PROXY, false, https, true),
+            (PROXY, false, &[("forwarded", "proto=https")], true),
+            (PROXY, false, &[("forwarded", "proto=http"), ("x-forwarded-proto", "https")], false),
+            ("127.0.0.9:1", false, &[], true),
+            ("127.0.0.9:1", false, &[("x-forwarded-proto", "http")], false),
+            ("127.0.0.9:1", false, https, true),
+        ] {
+            let (parts, peer) = request(peer, tls, headers);
+            let known = Known { trusted: &trusted, public: Some(&public) };
+            assert_eq!(is_confidential(&parts, &peer, known), expected, "{peer:?} {headers:?}");
+        }
     }
 
     #[test]
