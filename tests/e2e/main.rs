@@ -5,6 +5,7 @@ mod admin;
 mod auth;
 mod callbacks;
 mod cistern;
+mod clouds;
 mod config;
 mod conpaas;
 mod containment;

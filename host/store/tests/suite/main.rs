@@ -8,6 +8,7 @@
 mod assignments;
 mod callbacks;
 mod certificates;
+mod clouds;
 mod credit;
 mod deployment_pages;
 mod deployment_races;
@@ -56,6 +57,7 @@ suite! {
         expired_lease_is_taken_over, stale_owner_is_refused, listing, events_come_with_the_change;
     work: life, all_or_nothing, requests, leases_and_timers, savers_race, listing;
     assignments: life, one_gets_it, ids_are_not_reused;
+    clouds: uses_are_counted_and_named;
     links: life;
     reports: life;
     users: life, paging, tokens, nothing_secret_in_debug, numbers_and_addresses, roles_and_activity;
