@@ -12,7 +12,8 @@ use std::process::Stdio;
 const CANARY: &str = "canary-of-the-provider";
 const START: &str = r#"{"name": "web", "image": "1", "size": "1"}"#;
 /// Everything that is logged is to be seen.
-const CONFIG: &str = "[clouds.fake_driver]\ndriver = \"dummy\"\n[api.crs4]\nopen = true\n[log]\nfilter = \"debug,cranelift=off\"\n";
+const CONFIG: &str =
+    "[clouds.fake_driver]\ndriver = \"dummy\"\n[api.crs4]\nopen = true\n[log]\nfilter = \"debug,cranelift=off\"\n";
 
 /// A command of the command line: whether it went well, and what it said.
 fn run(server: &Server, arguments: &[&str], environment: &[(&str, &str)], input: &str) -> (bool, String) {
@@ -69,7 +70,8 @@ fn mode(path: &Path) -> u32 {
 async fn a_cloud_comes_serves_survives_and_goes() {
     let mut server = Setup::configured(CONFIG).start().await;
     assert_eq!(server.get("/api/v2/nodes/lab").await.status, 404);
-    let add = ["cloud", "add", "lab", "--driver", "dummy", "--config", "nodes=1", "--secret", "password=env:LAB", "--secret", "pin=-"];
+    let add =
+        ["cloud", "add", "lab", "--driver", "dummy", "--config", "nodes=1", "--secret", "password=env:LAB", "--secret", "pin=-"];
     let (well, text) = run(&server, &add, &[("LAB", CANARY)], &format!("{CANARY}-2\n"));
     assert!(well && text.contains("lab added (driver dummy, at 127.0.0.1), serving"), "{text}");
     let started = server.json("POST", "/api/v1/vm/start/lab", START).await;
@@ -273,7 +275,10 @@ async fn files_by_hand_are_read_at_start_and_broken_ones_harm_nobody() {
         assert_eq!(server.get(&format!("/api/v2/nodes/{cloud}")).await.status, status, "{cloud}");
     }
     let log = server.log();
-    for part in ["fake_driver.toml: clouds.fake_driver: is in the configuration as well", "bad.toml:2:12: clouds.bad.limits.memory: unknown key"] {
+    for part in [
+        "fake_driver.toml: clouds.fake_driver: is in the configuration as well",
+        "bad.toml:2:12: clouds.bad.limits.memory: unknown key",
+    ] {
         assert!(log.contains(part), "{part} in {log}");
     }
     let check = |data: &Path| {
@@ -298,7 +303,8 @@ async fn clouds_yaml_is_taken_over() {
     let yaml = "clouds:\n  mine:\n    auth:\n      auth_url: http://127.0.0.1:9/v3\n      username: demo\n      project_name: demo\n    regions: [One, Two]\n  \
                 vendor:\n    profile: somebody\n    auth: {username: u}\n";
     std::fs::write(&file, yaml).unwrap();
-    std::fs::write(directory.path().join("secure.yaml"), format!("clouds:\n  mine:\n    auth:\n      password: {CANARY}\n")).unwrap();
+    std::fs::write(directory.path().join("secure.yaml"), format!("clouds:\n  mine:\n    auth:\n      password: {CANARY}\n"))
+        .unwrap();
     let file = file.to_str().unwrap();
     let dry = said(&server, &["cloud", "import", file, "--cloud", "mine", "--dry-run", "--grant-http", "http://127.0.0.1:10"]);
     for part in [

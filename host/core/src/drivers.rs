@@ -2,7 +2,10 @@
 
 use crate::Error;
 use crate::identity::{Permission, Principal, Role, Scheme};
-use ostler_drivers::{Changed, Cloud, CloudSettings, Host, LoadError, Prepared, Seal, Strictness, Watch, digest, private_directory, write_atomically};
+use ostler_drivers::{
+    Changed, Cloud, CloudSettings, Host, LoadError, Prepared, Seal, Strictness, Watch, digest, private_directory,
+    write_atomically,
+};
 use ostler_store::{DriverSource, DriverVersion, NewDriverVersion, NewEvent, Store};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,8 @@
 //! One configured cloud: the version of its driver that serves now, its instances, and the policy that every call passes.
 
 use crate::breaker::Breaker;
-use crate::capabilities::state::StateError;
 use crate::call::{self, Instance, OPERATIONS, Request, Response};
+use crate::capabilities::state::StateError;
 use crate::component::Package;
 use crate::engine::Runtime;
 use crate::error::{Error, ErrorKind};

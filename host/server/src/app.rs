@@ -145,14 +145,8 @@ pub async fn start(config: &Config, added: &Added, data: &Path) -> Result<Core, 
     let measuring = Measuring::new(Arc::clone(&instances), ostler_core::measuring::Settings::default());
     let recovery = Arc::new(Recovery::new(Arc::clone(&scheduler)));
     let drivers = Arc::new(drivers);
-    let clouds = Clouds::new(
-        Arc::clone(&host),
-        Arc::clone(&compute),
-        Arc::clone(&drivers),
-        added_terms,
-        CloudFiles::of(data),
-        names,
-    );
+    let clouds =
+        Clouds::new(Arc::clone(&host), Arc::clone(&compute), Arc::clone(&drivers), added_terms, CloudFiles::of(data), names);
     let work = &config.work;
     let sweeper = (work.sweep_seconds > 0).then(|| {
         let every = Duration::from_secs(work.sweep_seconds);

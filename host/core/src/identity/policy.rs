@@ -158,9 +158,9 @@ impl Permission {
 /// Whether this role permits it.
 pub(super) fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{
-        ChangeClouds, ChangeCompute, ChangeDrivers, ChangeUsers, ChangeWork, ManageGuests, ManageImages, ManageInstances, ManageService,
-        ReadCompute, ReadDrivers, ReadMetrics, ReadUsers, ReadWork, SeeInstances, SubmitDataEvents, UseCatalogue, UseDeployments,
-        UseInstances, UseServices,
+        ChangeClouds, ChangeCompute, ChangeDrivers, ChangeUsers, ChangeWork, ManageGuests, ManageImages, ManageInstances,
+        ManageService, ReadCompute, ReadDrivers, ReadMetrics, ReadUsers, ReadWork, SeeInstances, SubmitDataEvents, UseCatalogue,
+        UseDeployments, UseInstances, UseServices,
     };
     let permitted: &[Permission] = match role {
         Role::Admin => &[

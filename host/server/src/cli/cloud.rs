@@ -217,7 +217,7 @@ fn table_of(path: &Path) -> Result<Map<String, Value>, String> {
     let text = read_text("--settings", path)?;
     // What the library says shows lines of the file.
     let table: toml::Table = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let line = error.span().and_then(|span| text.get(..span.start)).map_or(0, |before| before.matches('\n').count() + 1);
         format!("--settings: {}:{line}: {}", path.display(), error.message())
     })?;
     Ok(table.into_iter().map(|(key, value)| (key, json(value))).collect())
@@ -252,6 +252,9 @@ fn read_text(what: &str, path: &Path) -> Result<String, String> {
 
 /// Has the server add a cloud.
 fn add(remote: &Remote, new: &NewCloud) -> Result<(), String> {
+    if !new.secrets.is_empty() || new.tls.key.is_some() {
+        remote.confidential("secrets")?;
+    }
     let added: Result<AddedCloud, String> = remote.json(Method::POST, "/ostler/v1/clouds", new);
     let added = added.map_err(|error| {
         let hint = if error.contains("(grants.http)") { "; grant it with --grant-http" } else { "" };

@@ -193,9 +193,11 @@ mod tests {
         assert_eq!(cloud.secrets["x.y"].value.expose_secret(), "other");
         assert!(cloud.tls.ca.as_ref().is_some_and(|path| path.ends_with("clouds/a.tls/ca.pem")));
         let problems: Vec<_> = added.problems.iter().map(|p| p.to_string().lines().next().unwrap().to_owned()).collect();
-        for (name, part) in
-            [("bad", ".toml:4:1: clouds.bad.limits.memory: unknown key"), ("both", "clouds.both: is in the configuration"), ("syntax", ".toml:1:")]
-        {
+        for (name, part) in [
+            ("bad", ".toml:4:1: clouds.bad.limits.memory: unknown key"),
+            ("both", "clouds.both: is in the configuration"),
+            ("syntax", ".toml:1:"),
+        ] {
             let found = problems.iter().filter(|line| line.contains(&format!("/{name}.toml")) && line.contains(part)).count();
             assert_eq!(found, 1, "{name}: {problems:?}");
         }

@@ -39,19 +39,8 @@ const AUTH: [&str; 23] = [
 /// Those of them that the driver cannot do.
 const OTHER_SCOPES: [&str; 5] = ["domain_id", "domain_name", "system_scope", "trust_id", "token"];
 /// What else is read here.
-const READ: [&str; 11] = [
-    "auth",
-    "auth_type",
-    "region_name",
-    "regions",
-    "interface",
-    "endpoint_type",
-    "cacert",
-    "cert",
-    "key",
-    "verify",
-    "insecure",
-];
+const READ: [&str; 11] =
+    ["auth", "auth_type", "region_name", "regions", "interface", "endpoint_type", "cacert", "cert", "key", "verify", "insecure"];
 /// What says nothing that matters.
 const IDLE: [&str; 2] = ["identity_api_version", "image_api_version"];
 
@@ -141,7 +130,9 @@ fn one(cloud: &Value, region: Option<String>) -> Result<Found, String> {
     let Some(cloud) = cloud.as_object() else { return Err("must be a table".to_owned()) };
     for key in ["profile", "cloud"] {
         if cloud.contains_key(key) {
-            return Err(format!("{key}: vendors' profiles are not fetched; write `auth.auth_url` and `region_name` into the file"));
+            return Err(format!(
+                "{key}: vendors' profiles are not fetched; write `auth.auth_url` and `region_name` into the file"
+            ));
         }
     }
     let auth = auth(cloud)?;
@@ -201,7 +192,7 @@ fn one(cloud: &Value, region: Option<String>) -> Result<Found, String> {
         None | Some(Value::Null | Value::String(_)) => {}
         Some(_) => return Err(format!("auth.{needs}: must be a text: put it in quotes")),
     }
-    let known = |key: &&String| ![&AUTH[..], &READ, &IDLE].concat().contains(&key.as_str());
+    let unused = |key: &&String| ![&AUTH[..], &READ, &IDLE].concat().contains(&key.as_str());
     let path = |key: &str| Ok::<_, String>(text(cloud, key)?.map(|path| home(&path)));
     Ok(Found {
         region,
@@ -212,7 +203,7 @@ fn one(cloud: &Value, region: Option<String>) -> Result<Found, String> {
         ca: path("cacert")?,
         certificate: path("cert")?,
         key: path("key")?,
-        unused: cloud.keys().filter(known).cloned().collect(),
+        unused: cloud.keys().filter(unused).cloned().collect(),
     })
 }
 
@@ -283,5 +274,4 @@ fn home(path: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-#[path = "clouds_yaml_tests.rs"]
 mod tests;

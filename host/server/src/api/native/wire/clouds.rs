@@ -199,11 +199,8 @@ impl NewCloud {
     /// What cannot be written down, by its key.
     pub fn document(&self) -> Result<String, String> {
         let secrets: Vec<&str> = self.secrets.keys().map(String::as_str).collect();
-        let parts = [
-            ("ca", self.tls.ca.is_some()),
-            ("certificate", self.tls.certificate.is_some()),
-            ("key", self.tls.key.is_some()),
-        ];
+        let parts =
+            [("ca", self.tls.ca.is_some()), ("certificate", self.tls.certificate.is_some()), ("key", self.tls.key.is_some())];
         let tls: Vec<&str> = parts.into_iter().filter(|(_, given)| *given).map(|(part, _)| part).collect();
         write_cloud(&self.name, &self.settings(), &secrets, &tls)
     }

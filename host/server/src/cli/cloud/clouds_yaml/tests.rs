@@ -98,7 +98,10 @@ fn what_cannot_be_taken_over_is_named_and_no_value_is_repeated() {
         (format!("{{{auth}}}, region_name: 1e5}}"), "region_name: must be a text: put it in quotes"),
         (format!("{{{auth}}}, regions: []}}"), "regions: is empty"),
         (format!("{{{auth}}}, regions: [One, {{nome: canary}}]}}"), "regions[1]: must be a text, or"),
-        ("{auth: {auth_url: URL!, username: u, password: 12345678, project_name: p}}".to_owned(), "auth.password: must be a text"),
+        (
+            "{auth: {auth_url: URL!, username: u, password: 12345678, project_name: p}}".to_owned(),
+            "auth.password: must be a text",
+        ),
         ("{auth: {auth_url: URL!, password: *canary}}".to_owned(), "cannot be read as YAML"),
         ("{auth: {auth_url: URL!, password: \"canary}}".to_owned(), "cannot be read as YAML"),
     ] {
