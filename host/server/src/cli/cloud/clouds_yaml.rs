@@ -70,6 +70,8 @@ pub(super) struct Found {
 pub(super) fn parse(text: &str) -> Result<Value, String> {
     let options = serde_saphyr::options! {
         with_snippet: false,
+        // Names may be `n` and `on`.
+        strict_booleans: true,
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true,
         budget: serde_saphyr::budget! {
@@ -139,9 +141,8 @@ fn one(cloud: &Value, region: Option<String>) -> Result<Found, String> {
     if text(cloud, "identity_api_version")?.is_some_and(|version| !version.starts_with('3')) {
         return Err("identity_api_version: the driver speaks Keystone v3 only".to_owned());
     }
-    let is = |key: &str, value: bool| cloud.get(key).is_some_and(|given| *given != Value::Bool(value) && !given.is_null());
-    for key in ["verify", "insecure"] {
-        if is(key, key == "verify") {
+    for (key, wanted) in [("verify", true), ("insecure", false)] {
+        if cloud.get(key).is_some_and(|given| !given.is_null() && flag(given) != Some(wanted)) {
             return Err(format!("{key}: certificates are always checked; name the authority of the cloud's by `cacert`"));
         }
     }
@@ -262,6 +263,19 @@ fn text(table: &Map<String, Value>, key: &str) -> Result<Option<String>, String>
         Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
         Some(Value::Number(number)) if !number.is_f64() => Ok(Some(number.to_string())),
         Some(_) => Err(format!("{key}: must be a text: put it in quotes")),
+    }
+}
+
+/// A truth value, in one of the words for it.
+fn flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(word) => match word.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => Some(true),
+            "false" | "no" | "off" => Some(false),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

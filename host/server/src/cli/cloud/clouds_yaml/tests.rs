@@ -43,7 +43,7 @@ fn each_cloud_becomes_settings_of_the_driver() {
         ),
         // What older files have.
         (
-            "      username: u\n      default_domain: d\n    tenant_name: t\n    password: canary\n    endpoint_type: adminURL\n    identity_api_version: 3\n    verify: true\n",
+            "      username: u\n      default_domain: d\n    tenant_name: t\n    password: canary\n    endpoint_type: adminURL\n    identity_api_version: 3\n    verify: yes\n    insecure: off\n",
             json!({"username": "u", "user_domain_id": "d", "project_domain_id": "d", "project_name": "t", "interface": "admin"}),
             "password",
         ),
@@ -91,6 +91,7 @@ fn what_cannot_be_taken_over_is_named_and_no_value_is_repeated() {
         (format!("{{{auth}}}, auth_type: canary}}"), "auth_type: must be `password`"),
         (format!("{{{auth}}}, verify: false}}"), "verify: certificates are always checked"),
         (format!("{{{auth}}}, verify: 'canary'}}"), "verify: certificates are always checked"),
+        (format!("{{{auth}}}, verify: no}}"), "verify: certificates are always checked"),
         (format!("{{{auth}}}, insecure: true}}"), "insecure: certificates are always checked"),
         (format!("{{{auth}}}, identity_api_version: 2.0}}"), "identity_api_version: must be a text"),
         (format!("{{{auth}}}, identity_api_version: '2.0'}}"), "identity_api_version: the driver speaks"),
