@@ -6,6 +6,7 @@ mod auth;
 mod callbacks;
 mod cistern;
 mod cloudedge;
+mod clouds;
 mod config;
 mod conpaas;
 mod containment;

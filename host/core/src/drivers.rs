@@ -2,7 +2,10 @@
 
 use crate::Error;
 use crate::identity::{Permission, Principal, Role, Scheme};
-use ostler_drivers::{Changed, Host, LoadError, Prepared, Seal, Strictness, Watch, digest, private_directory, write_atomically};
+use ostler_drivers::{
+    Changed, Cloud, CloudSettings, Host, LoadError, Prepared, Seal, Strictness, Watch, digest, private_directory,
+    write_atomically,
+};
 use ostler_store::{DriverSource, DriverVersion, NewDriverVersion, NewEvent, Store};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +105,24 @@ impl Drivers {
         }
         self.host.activate(prepared).await;
         Ok(())
+    }
+
+    /// Makes a cloud that nobody knows yet and has its driver serve it; see [`Host::prepare_cloud`]. No other version of a driver is
+    /// taken up as long as what comes with it is held: until the cloud is known to those who would give it the other version.
+    pub(crate) async fn prepare_cloud(
+        &self,
+        settings: CloudSettings,
+        check: bool,
+    ) -> Result<(Arc<Cloud>, tokio::sync::MutexGuard<'_, ()>), Error> {
+        let alone = self.installing.lock().await;
+        let driver = settings.driver.clone();
+        let Some(active) = self.store.driver_active(&driver).await? else { return Err(unknown(&driver)) };
+        let (wasm, seal) = match (self.component(&driver, &active.digest).await, self.builtin.get(driver.as_str())) {
+            // As at start: the driver of an older program was gone back to.
+            (Err(_), Some(wasm)) if active.source == DriverSource::Rollback => (wasm.to_vec(), Seal::Builtin),
+            (found, _) => found?,
+        };
+        Ok((self.host.prepare_cloud(settings, wasm, seal, check).await?, alone))
     }
 
     /// All driver names, with what serves them.

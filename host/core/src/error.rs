@@ -125,6 +125,9 @@ pub enum Error {
     /// A service's manager does not answer, or not as it should.
     #[error("the manager of the service does not answer: {0}")]
     NoManager(String),
+    /// Adding and removing clouds.
+    #[error(transparent)]
+    Clouds(#[from] crate::clouds::CloudsError),
     /// Deployments.
     #[error(transparent)]
     Deployment(#[from] crate::deployments::DeploymentError),

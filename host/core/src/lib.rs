@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod billing;
 pub mod callbacks;
+pub mod clouds;
 pub mod compute;
 pub mod deployments;
 pub mod drivers;
@@ -63,6 +64,8 @@ pub struct Core {
     pub recovery: Arc<recovery::Recovery>,
     /// What looks after what providers have.
     pub sweeper: Option<Arc<sweeper::Sweeper>>,
+    /// Adding and removing clouds.
+    pub clouds: Arc<clouds::Clouds>,
     /// Which component serves which driver name.
     pub drivers: Arc<drivers::Drivers>,
     /// The plugin host.

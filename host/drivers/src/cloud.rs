@@ -2,6 +2,7 @@
 
 use crate::breaker::Breaker;
 use crate::call::{self, Instance, OPERATIONS, Request, Response};
+use crate::capabilities::state::StateError;
 use crate::component::Package;
 use crate::engine::Runtime;
 use crate::error::{Error, ErrorKind};
@@ -488,15 +489,55 @@ impl Cloud {
     pub async fn check(self: &Arc<Self>) -> Result<Health, Error> {
         let generation = self.current()?;
         let result = self.check_on(&generation).await;
-        self.status.rcu(|status| Status { health: Some(result.clone()), ..Status::clone(status) });
+        self.remember(&result);
         result
     }
 
-    pub(crate) async fn check_on(self: &Arc<Self>, generation: &Arc<Generation>) -> Result<Health, Error> {
-        match self.call_on(generation, Request::Check, Instant::now() + self.settings().limits.call).await? {
-            Response::Health(health) => Ok(health),
-            _ => Err(mismatch("check")),
+    /// The same, even while the cloud rests. If it is well, its rest is over.
+    pub async fn test(self: &Arc<Self>) -> Result<Health, Error> {
+        let generation = self.current()?;
+        let result = self.check_on(&Generation::new(Arc::clone(&generation.package))).await;
+        if result.is_ok() {
+            generation.breaker.record(Ok(()), Instant::now());
         }
+        self.remember(&result);
+        result
+    }
+
+    fn remember(&self, health: &Result<Health, Error>) {
+        self.status.rcu(|status| Status { health: Some(health.clone()), ..Status::clone(status) });
+    }
+
+    pub(crate) async fn check_on(self: &Arc<Self>, generation: &Arc<Generation>) -> Result<Health, Error> {
+        // What was refused before is another call's matter.
+        self.context.refused.take();
+        match self.call_on(generation, Request::Check, Instant::now() + self.settings().limits.call).await {
+            Ok(Response::Health(health)) => Ok(health),
+            Ok(_) => Err(mismatch("check")),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Drivers only hear that a request is denied; whoever configures the cloud needs to know where it was to go.
+    fn explain(&self, mut error: Error) -> Error {
+        let refused: Vec<String> = self.context.refused.take().into_iter().collect();
+        if !refused.is_empty() {
+            let origins = refused.join(", ");
+            let origins = self.context.redactor.clean(&origins);
+            error.message = format!("{}; the driver asked for {origins}, which is not granted (grants.http)", error.message);
+        }
+        error
+    }
+
+    /// Deletes the durable state of its driver.
+    pub async fn forget_state(&self) -> Result<(), Error> {
+        let failed = |error: StateError| Error::new(ErrorKind::Unavailable, format!("its state: {error}"));
+        self.context.state.clear().await.map_err(failed)
+    }
+
+    /// It is not there any more for whoever looks at metrics. Calls under way go on.
+    pub(crate) fn retire(&self) {
+        self.breaker_open.set(0.0);
     }
 
     pub(crate) async fn describe_on(self: &Arc<Self>, generation: &Arc<Generation>) -> Result<Description, Error> {

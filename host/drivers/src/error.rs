@@ -149,6 +149,14 @@ pub enum LoadError {
     /// Reading or writing a file failed.
     #[error("{0}")]
     Io(String),
+    /// What a cloud is configured with cannot be used.
+    #[error("cloud `{cloud}`: {reason}")]
+    Settings {
+        /// The cloud.
+        cloud: String,
+        /// Why.
+        reason: String,
+    },
     /// No such driver, version or cloud.
     #[error("{0}")]
     Unknown(String),

@@ -1,7 +1,7 @@
 //! What stands behind one instance: its cloud, its empty WASI context, its limits and its budget.
 
 use crate::capabilities::cache::Cache;
-use crate::capabilities::http::Hooks;
+use crate::capabilities::http::{Hooks, Refused};
 use crate::capabilities::hypervisor::{self, Hypervisor};
 use crate::capabilities::log::Output;
 use crate::capabilities::state::CloudState;
@@ -31,6 +31,7 @@ pub(crate) struct CloudContext {
     pub(crate) cache: Cache,
     pub(crate) state: CloudState,
     pub(crate) http: Option<ostler_egress::Client>,
+    pub(crate) refused: Refused,
     pub(crate) hypervisor: Option<Arc<dyn Hypervisor>>,
     name: Arc<str>,
 }
@@ -40,7 +41,7 @@ impl CloudContext {
         let redactor = Arc::new(Redactor::new(settings.secrets.values()));
         let name = Arc::from(settings.name.as_str());
         let hypervisor = hypervisor::open(&settings);
-        Self { settings, redactor, cache: Cache::new(), state, http, hypervisor, name }
+        Self { settings, redactor, cache: Cache::new(), state, http, refused: Refused::default(), hypervisor, name }
     }
 }
 
@@ -119,7 +120,7 @@ impl Guest {
             table,
             wasi,
             http,
-            hooks: Hooks::new(cloud.http.clone(), limits.call),
+            hooks: Hooks::new(cloud.http.clone(), cloud.refused.clone(), limits.call),
             limiter: Limiter { memory: limits.memory, used: 0, refused: false },
             budget: Budget { ticks: 0, until: Instant::now() },
         };

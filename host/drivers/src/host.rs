@@ -1,6 +1,6 @@
 //! All clouds and their drivers: loading a component for every cloud that uses it, and letting it take over.
 
-use crate::capabilities::state::{CloudState, StateBackend};
+use crate::capabilities::state::{StateBackend, States};
 use crate::cloud::{Cloud, Generation, Status};
 use crate::component::{self, LoadPolicy, Package, Seal};
 use crate::engine::Runtime;
@@ -20,7 +20,7 @@ pub struct Host {
     runtime: Arc<Runtime>,
     linker: Linker<Guest>,
     policy: LoadPolicy,
-    state: Arc<dyn StateBackend>,
+    states: States,
     clouds: ArcSwap<BTreeMap<String, Arc<Cloud>>>,
     /// One change of versions at a time.
     swapping: tokio::sync::Mutex<()>,
@@ -68,7 +68,7 @@ impl Host {
             runtime: Arc::new(runtime),
             linker,
             policy,
-            state,
+            states: States::new(state),
             clouds: ArcSwap::default(),
             swapping: tokio::sync::Mutex::new(()),
         })
@@ -85,9 +85,57 @@ impl Host {
         Ok(cloud)
     }
 
+    /// Makes a cloud and has its driver work for it, but does not add it yet: [`Self::publish`] does. With `check`, its provider is
+    /// asked; what it says is in the cloud's [`Cloud::status`]. That the provider is down is no reason to refuse the cloud here.
+    ///
+    /// # Errors
+    /// The component is refused, in itself or for what this cloud is granted and configured with.
+    pub async fn prepare_cloud(
+        self: &Arc<Self>,
+        settings: CloudSettings,
+        wasm: Vec<u8>,
+        seal: Seal,
+        check: bool,
+    ) -> Result<Arc<Cloud>, LoadError> {
+        let package = self.load(&settings.driver, wasm, seal).await?;
+        let cloud = Arc::new(self.make_cloud(settings)?);
+        let (generation, status) = probe(&cloud, package, check).await?;
+        cloud.serve(Some(generation), status);
+        Ok(cloud)
+    }
+
+    /// Adds a cloud that is ready, or that was removed. Whether its name was free.
+    pub fn publish(&self, cloud: &Arc<Cloud>) -> bool {
+        let mut free = true;
+        self.clouds.rcu(|clouds| {
+            let mut clouds = BTreeMap::clone(clouds);
+            free = !clouds.contains_key(cloud.name());
+            if free {
+                clouds.insert(cloud.name().to_owned(), Arc::clone(cloud));
+            }
+            clouds
+        });
+        free
+    }
+
+    /// Removes a cloud: nobody finds it any more. Whoever has it goes on with it to the end of what is under way. Its driver's
+    /// durable state stays, for another cloud of this name; [`Cloud::forget_state`] deletes it.
+    pub fn remove_cloud(&self, name: &str) -> Option<Arc<Cloud>> {
+        let mut removed = None;
+        self.clouds.rcu(|clouds| {
+            let mut clouds = BTreeMap::clone(clouds);
+            removed = clouds.remove(name);
+            clouds
+        });
+        if let Some(cloud) = &removed {
+            cloud.retire();
+        }
+        removed
+    }
+
     fn make_cloud(&self, settings: CloudSettings) -> Result<Cloud, LoadError> {
         let http = if settings.grants.http.is_empty() { None } else { Some(http_client(&settings)?) };
-        let state = CloudState::new(&settings.name, settings.limits.state, Arc::clone(&self.state));
+        let state = self.states.of(&settings.name, settings.limits.state);
         let context = Arc::new(CloudContext::new(settings, state, http));
         Ok(Cloud::new(Arc::clone(&self.runtime), context))
     }
@@ -115,17 +163,14 @@ impl Host {
         seal: Seal,
         strictness: Strictness,
     ) -> Result<Prepared, LoadError> {
-        let (host, name) = (Arc::clone(self), driver.to_owned());
-        let load = move || component::load(&host.runtime, &host.linker, &host.policy, &name, &wasm, &seal);
-        let package = tokio::task::spawn_blocking(load).await.map_err(|e| LoadError::Compile(e.to_string()))??;
-        let package = Arc::new(package);
+        let package = self.load(driver, wasm, seal).await?;
         let clouds = self.users_of(driver);
         let mut description = None;
         let mut prepared = Vec::with_capacity(clouds.len());
         let probes = clouds.into_iter().map(|cloud| {
             let package = Arc::clone(&package);
             async move {
-                let result = probe(&cloud, package).await;
+                let result = probe(&cloud, package, true).await;
                 (cloud, result)
             }
         });
@@ -143,6 +188,13 @@ impl Host {
             None => self.describe_alone(&package).await?,
         };
         Ok(Prepared { package, description, clouds: prepared })
+    }
+
+    async fn load(self: &Arc<Self>, driver: &str, wasm: Vec<u8>, seal: Seal) -> Result<Arc<Package>, LoadError> {
+        let (host, name) = (Arc::clone(self), driver.to_owned());
+        let load = move || component::load(&host.runtime, &host.linker, &host.policy, &name, &wasm, &seal);
+        let package = tokio::task::spawn_blocking(load).await.map_err(|e| LoadError::Compile(e.to_string()))??;
+        Ok(Arc::new(package))
     }
 
     async fn describe_alone(&self, package: &Arc<Package>) -> Result<Arc<Description>, LoadError> {
@@ -201,24 +253,25 @@ impl Host {
     }
 }
 
-/// Whether this component works for this cloud: granted what it imports, and well when asked.
-async fn probe(cloud: &Arc<Cloud>, package: Arc<Package>) -> Result<Probed, LoadError> {
+/// Whether this component works for this cloud: granted what it imports, and well when asked. Without `check` its provider is
+/// not asked.
+async fn probe(cloud: &Arc<Cloud>, package: Arc<Package>, check: bool) -> Result<Probed, LoadError> {
     component::check_imports(&package, cloud.settings())?;
     let generation = Generation::new(package);
     let refuse =
         |call: &'static str, error: &Error| LoadError::Probe { cloud: cloud.name().to_owned(), call, reason: error.to_string() };
     // The version that serves now may have worn out the breaker; its successor is not to blame.
     let description = cloud.describe_on(&generation).await.map_err(|e| refuse("describe", &e))?;
-    let health = cloud.check_on(&generation).await;
+    let health = if check { Some(cloud.check_on(&generation).await) } else { None };
     match &health {
         // A provider that is down is no reason to refuse a driver; a driver that breaks or cannot use its settings is.
-        Err(error) if error.kind.is_fault() || error.kind == ErrorKind::Invalid => return Err(refuse("check", error)),
-        Err(error) => tracing::warn!(cloud = cloud.name(), %error, "the provider does not answer as it should"),
-        Ok(_) => {}
+        Some(Err(error)) if error.kind.is_fault() || error.kind == ErrorKind::Invalid => return Err(refuse("check", error)),
+        Some(Err(error)) => tracing::warn!(cloud = cloud.name(), %error, "the provider does not answer as it should"),
+        Some(Ok(_)) | None => {}
     }
     let description = Arc::new(description);
     generation.describe(Arc::clone(&description));
-    Ok((generation, Status { description: Some(description), health: Some(health), refused: None }))
+    Ok((generation, Status { description: Some(description), health, refused: None }))
 }
 
 fn http_client(settings: &CloudSettings) -> Result<Client, LoadError> {
@@ -233,5 +286,6 @@ fn http_client(settings: &CloudSettings) -> Result<Client, LoadError> {
         max_connections: settings.limits.concurrency * 2,
         ..ClientConfig::default()
     };
-    Client::new(&settings.name, &config).map_err(|error| LoadError::Unknown(format!("cloud `{}`: {error}", settings.name)))
+    Client::new(&settings.name, &config)
+        .map_err(|error| LoadError::Settings { cloud: settings.name.clone(), reason: error.to_string() })
 }

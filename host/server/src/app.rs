@@ -1,12 +1,13 @@
 //! From a configuration to a running core.
 
-use crate::config::{self, Config};
 use crate::grant_key;
+use crate::config::{self, Added, Config};
 use crate::tls::{CertificateFiles, OwnCertificate};
 use ostler_core::authority::Authority;
 use ostler_core::billing::{Billing, Tariff};
+use ostler_core::clouds::{CloudFiles, Clouds};
 use ostler_core::compute::{Cistern, Compute};
-use ostler_core::deployments::{Deployments, Terms};
+use ostler_core::deployments::{AddedTerms, Deployments, Terms};
 use ostler_core::drivers::Drivers;
 use ostler_core::forwarding::Forwarding;
 use ostler_core::identity::{ClientCredentials, Identity, IssuerConfig, Trusted};
@@ -27,7 +28,7 @@ use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Identity as Clie
 use ostler_images::Fetcher;
 use ostler_registries::{Holder, Registries};
 use ostler_store::{Options, Store};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +76,7 @@ pub enum StartError {
 }
 
 /// Opens the store, starts the plugin host and loads the drivers.
-pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
+pub async fn start(config: &Config, added: &Added, data: &Path) -> Result<Core, StartError> {
     private_directory(data).map_err(|source| StartError::Data { path: data.to_owned(), source })?;
     let store = Store::open(&store_url(config, data), &Options::default()).await?;
     let runtime = Runtime::new(Some(data.join("cache")))?;
@@ -94,6 +95,17 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let host = Arc::new(Host::new(runtime, policy, Arc::new(StoreState(store.clone())))?);
     for (name, cloud) in &config.clouds {
         host.add_cloud(settings(name, cloud)?)?;
+    }
+    let (mut names, added_terms) = (BTreeSet::new(), Arc::new(AddedTerms::default()));
+    for (name, cloud) in &added.clouds {
+        // One of them that cannot be used is no reason to serve nobody.
+        match settings(name, cloud).and_then(|settings| Ok(host.add_cloud(settings)?)) {
+            Ok(_) => {
+                added_terms.set(name, terms_of(cloud));
+                names.insert(name.clone());
+            }
+            Err(error) => tracing::error!(cloud = name, %error, "an added cloud cannot be used"),
+        }
     }
     let keep = usize::try_from(config.drivers.keep_versions).unwrap_or(usize::MAX);
     let drivers = Drivers::new(Arc::clone(&host), store.clone(), data.join("components"), BUILTIN, keep, max_bytes)?;
@@ -126,6 +138,7 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let mut placing = ostler_core::deployments::Settings::new(issuer.trim_end_matches('/'));
     placing.clouds = Some(terms(&config.clouds));
     placing.charged = config.billing.deployments;
+    placing.added = Arc::clone(&added_terms);
     placing.strict = config.api.indigo.strict;
     placing.registries = registries(&config.api.indigo.registries)?;
     // Machines know the authorities of the world, and not ours.
@@ -145,6 +158,9 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
     let forwarding = Forwarding::new(Arc::clone(&instances), config.forwarding.clone());
     let measuring = Measuring::new(Arc::clone(&instances), config.metrics.clone());
     let recovery = Arc::new(Recovery::new(Arc::clone(&scheduler)));
+    let drivers = Arc::new(drivers);
+    let clouds =
+        Clouds::new(Arc::clone(&host), Arc::clone(&compute), Arc::clone(&drivers), added_terms, CloudFiles::of(data), names);
     let work = &config.work;
     let sweeper = (work.sweep_seconds > 0).then(|| {
         let every = Duration::from_secs(work.sweep_seconds);
@@ -165,7 +181,8 @@ pub async fn start(config: &Config, data: &Path) -> Result<Core, StartError> {
         scheduler,
         recovery,
         sweeper,
-        drivers: Arc::new(drivers),
+        clouds,
+        drivers,
         host,
         store,
     })
@@ -190,15 +207,14 @@ fn registries(config: &config::Registries) -> Result<Option<Arc<Registries>>, St
 
 /// On which clouds deployments are placed, and how willingly.
 fn terms(clouds: &BTreeMap<String, config::Cloud>) -> BTreeMap<String, Terms> {
-    let offered = clouds.iter().filter(|(_, cloud)| cloud.deployments.enabled);
-    let terms = |(name, cloud): (&String, &config::Cloud)| {
-        let placing = &cloud.deployments;
-        (
-            name.clone(),
-            Terms { priority: placing.priority, agreements: placing.agreements.clone(), service: placing.service.clone() },
-        )
-    };
-    offered.map(terms).collect()
+    clouds.iter().filter_map(|(name, cloud)| Some((name.clone(), terms_of(cloud)?))).collect()
+}
+
+/// How willingly deployments are placed on a cloud; none: not at all.
+pub fn terms_of(cloud: &config::Cloud) -> Option<Terms> {
+    let placing = &cloud.deployments;
+    let terms = Terms { priority: placing.priority, agreements: placing.agreements.clone(), service: placing.service.clone() };
+    placing.enabled.then_some(terms)
 }
 
 /// The issuers of tokens, and what their word is worth.
@@ -318,7 +334,11 @@ fn store_url(config: &Config, data: &Path) -> String {
     }
 }
 
-fn settings(name: &str, cloud: &config::Cloud) -> Result<CloudSettings, StartError> {
+/// A cloud as the plugin host takes it. Reads the files of its certificates.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn settings(name: &str, cloud: &config::Cloud) -> Result<CloudSettings, StartError> {
     let read = |path: &PathBuf| std::fs::read(path).map_err(|source| StartError::File { path: path.clone(), source });
     let size = |megabytes: u64| usize::try_from(megabytes << 20).unwrap_or(usize::MAX);
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);

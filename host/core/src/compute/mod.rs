@@ -54,6 +54,21 @@ pub struct CloudInfo {
     pub digest: Option<String>,
     /// Whether calls are refused at present because of earlier failures.
     pub resting: bool,
+    /// How it is configured, without values.
+    pub settings: Settings,
+}
+
+/// What of a cloud's configuration may be shown to those who configure.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Origins that its driver may call.
+    pub http: Vec<String>,
+    /// The hypervisor that its driver may use.
+    pub hypervisor: Option<String>,
+    /// The keys of its settings.
+    pub config: Vec<String>,
+    /// The names of its secrets.
+    pub secrets: Vec<String>,
 }
 
 impl Compute {
@@ -95,7 +110,7 @@ impl Compute {
     /// All clouds, by name.
     pub fn clouds(&self, who: &Principal) -> Result<Vec<CloudInfo>, Error> {
         who.require(Permission::ReadCompute)?;
-        Ok(self.host.clouds().iter().map(info).collect())
+        Ok(self.host.clouds().iter().map(CloudInfo::of).collect())
     }
 
     /// One cloud, checked anew if `fresh`.
@@ -106,7 +121,7 @@ impl Compute {
             // What it says is part of the answer, whatever it is.
             let _ = cloud.check().await;
         }
-        Ok(info(&cloud))
+        Ok(CloudInfo::of(&cloud))
     }
 
     /// All images of a cloud.
@@ -151,15 +166,23 @@ impl Compute {
     }
 }
 
-fn info(cloud: &Arc<Cloud>) -> CloudInfo {
-    let status = cloud.status();
-    CloudInfo {
-        name: cloud.name().to_owned(),
-        driver: cloud.settings().driver.clone(),
-        description: status.description.clone(),
-        health: status.health.clone(),
-        refused: status.refused.clone(),
-        digest: cloud.package().map(|package| package.digest.clone()),
-        resting: cloud.is_resting(),
+impl CloudInfo {
+    pub(crate) fn of(cloud: &Arc<Cloud>) -> Self {
+        let (status, settings) = (cloud.status(), cloud.settings());
+        Self {
+            name: cloud.name().to_owned(),
+            driver: settings.driver.clone(),
+            description: status.description.clone(),
+            health: status.health.clone(),
+            refused: status.refused.clone(),
+            digest: cloud.package().map(|package| package.digest.clone()),
+            resting: cloud.is_resting(),
+            settings: Settings {
+                http: settings.grants.http.iter().map(ToString::to_string).collect(),
+                hypervisor: settings.grants.hypervisor.clone(),
+                config: settings.config.keys().cloned().collect(),
+                secrets: settings.secrets.keys().cloned().collect(),
+            },
+        }
     }
 }

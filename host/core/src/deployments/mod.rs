@@ -34,7 +34,7 @@ use ostler_store::{
     Work,
 };
 use ostler_tosca::{Catalogue, Limits, Mode, Template, Topology};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use records::resources;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
@@ -146,6 +146,30 @@ pub struct Terms {
     pub service: Option<String>,
 }
 
+/// Terms of clouds that come and go.
+#[derive(Debug, Default)]
+pub struct AddedTerms(RwLock<BTreeMap<String, Terms>>);
+
+impl AddedTerms {
+    /// Offers a cloud for deployments, or does not any more.
+    pub fn set(&self, cloud: &str, terms: Option<Terms>) {
+        let mut added = self.0.write();
+        match terms {
+            Some(terms) => added.insert(cloud.to_owned(), terms),
+            None => added.remove(cloud),
+        };
+    }
+
+    /// Those of one cloud.
+    pub fn get(&self, cloud: &str) -> Option<Terms> {
+        self.0.read().get(cloud).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.read().keys().cloned().collect()
+    }
+}
+
 /// How deployments are placed and built.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -153,6 +177,8 @@ pub struct Settings {
     pub issuer: String,
     /// Terms by cloud; none: all clouds, alike.
     pub clouds: Option<BTreeMap<String, Terms>>,
+    /// Terms of clouds that are added while the host runs.
+    pub added: Arc<AddedTerms>,
     /// How strictly templates are read.
     pub strict: bool,
     /// How often a machine that is being built is looked at.
@@ -178,6 +204,7 @@ impl Settings {
             reports: format!("{issuer}/ostler/v1/reports"),
             issuer,
             clouds: None,
+            added: Arc::default(),
             strict: false,
             poll: Duration::from_millis(500),
             authority: None,

@@ -83,18 +83,22 @@ impl Inner {
 
     fn candidates(&self) -> Vec<String> {
         match &self.settings.clouds {
-            Some(clouds) => clouds.keys().cloned().collect(),
+            Some(clouds) => clouds.keys().cloned().chain(self.settings.added.names()).collect(),
             None => self.compute.cloud_names(),
         }
     }
 
+    fn terms(&self, cloud: &str) -> Option<Terms> {
+        let configured = self.settings.clouds.as_ref().and_then(|clouds| clouds.get(cloud)).cloned();
+        configured.or_else(|| self.settings.added.get(cloud))
+    }
+
     /// A cloud by its own word and, where they were asked, by that of the registries.
     async fn standing(&self, name: String, survey: Option<&Survey>) -> Candidate {
-        let terms = self.settings.clouds.as_ref().and_then(|clouds| clouds.get(&name));
-        let Some((survey, service)) = survey.zip(terms.and_then(|terms| terms.service.as_deref())) else {
+        let Some((survey, service)) = survey.zip(self.terms(&name).and_then(|terms| terms.service)) else {
             return self.candidate(name).await;
         };
-        match survey.of(service) {
+        match survey.of(&service) {
             Err(why) => Candidate { cloud: name, absent: Some(why), ..Candidate::default() },
             Ok(granted) => {
                 let mut candidate = self.candidate(name).await;
@@ -106,8 +110,7 @@ impl Inner {
     }
 
     pub(super) async fn candidate(&self, name: String) -> Candidate {
-        let terms = self.settings.clouds.as_ref().and_then(|clouds| clouds.get(&name)).cloned();
-        let terms = terms.unwrap_or(Terms { priority: 1.0, agreements: Vec::new(), service: None });
+        let terms = self.terms(&name).unwrap_or(Terms { priority: 1.0, agreements: Vec::new(), service: None });
         let absent = |why: String| Candidate { cloud: name.clone(), absent: Some(why), ..Candidate::default() };
         let cloud = match self.compute.cloud(&name) {
             Ok(cloud) => cloud,

@@ -64,6 +64,8 @@ pub enum Permission {
     ReadDrivers,
     /// Install, remove, roll back drivers.
     ChangeDrivers,
+    /// Add, test and remove clouds, with what their drivers may use.
+    ChangeClouds,
     /// Read metrics.
     ReadMetrics,
     /// Have applications and services of one's own, and see one's own credit.
@@ -97,11 +99,12 @@ pub enum Permission {
 }
 
 /// All permissions.
-pub const PERMISSIONS: [Permission; 19] = [
+pub const PERMISSIONS: [Permission; 20] = [
     Permission::ReadCompute,
     Permission::ChangeCompute,
     Permission::ReadDrivers,
     Permission::ChangeDrivers,
+    Permission::ChangeClouds,
     Permission::ReadMetrics,
     Permission::UseServices,
     Permission::ManageService,
@@ -127,6 +130,7 @@ impl Permission {
             Self::ChangeCompute => "compute.change",
             Self::ReadDrivers => "drivers.read",
             Self::ChangeDrivers => "drivers.change",
+            Self::ChangeClouds => "clouds.change",
             Self::ReadMetrics => "metrics.read",
             Self::UseServices => "services.use",
             Self::ManageService => "services.manage",
@@ -154,9 +158,9 @@ impl Permission {
 /// Whether this role permits it.
 pub(super) fn permits(role: Role, permission: Permission) -> bool {
     use Permission::{
-        ChangeCompute, ChangeDrivers, ChangeUsers, ChangeWork, ManageGuests, ManageImages, ManageInstances, ManageService,
-        ReadCompute, ReadDrivers, ReadMetrics, ReadUsers, ReadWork, SeeInstances, SubmitDataEvents, UseCatalogue, UseDeployments,
-        UseInstances, UseServices,
+        ChangeClouds, ChangeCompute, ChangeDrivers, ChangeUsers, ChangeWork, ManageGuests, ManageImages, ManageInstances,
+        ManageService, ReadCompute, ReadDrivers, ReadMetrics, ReadUsers, ReadWork, SeeInstances, SubmitDataEvents, UseCatalogue,
+        UseDeployments, UseInstances, UseServices,
     };
     let permitted: &[Permission] = match role {
         Role::Admin => &[
@@ -164,6 +168,7 @@ pub(super) fn permits(role: Role, permission: Permission) -> bool {
             ChangeCompute,
             ReadDrivers,
             ChangeDrivers,
+            ChangeClouds,
             ReadMetrics,
             UseServices,
             UseDeployments,

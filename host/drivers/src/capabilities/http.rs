@@ -2,19 +2,44 @@
 
 use http_body_util::BodyExt;
 use ostler_egress::{Client, Error as Egress, Part, Timeouts, Wait};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// Origins that are remembered as refused.
+const REFUSED: usize = 16;
+
+/// Origins that a cloud's driver asked for and that it is not granted, for whoever configures it.
+#[derive(Clone, Default)]
+pub(crate) struct Refused(Arc<Mutex<BTreeSet<String>>>);
+
+impl Refused {
+    fn add(&self, origin: &str) {
+        let mut origins = self.0.lock();
+        if origins.len() < REFUSED {
+            origins.insert(origin.to_owned());
+        }
+    }
+
+    /// What was refused since this was last asked.
+    pub(crate) fn take(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
 
 /// The way out for one instance.
 pub(crate) struct Hooks {
     client: Option<Client>,
+    refused: Refused,
     /// No request may wait longer than the call that makes it.
     longest: Duration,
 }
 
 impl Hooks {
-    pub(crate) fn new(client: Option<Client>, longest: Duration) -> Self {
-        Self { client, longest }
+    pub(crate) fn new(client: Option<Client>, refused: Refused, longest: Duration) -> Self {
+        Self { client, refused, longest }
     }
 }
 
@@ -27,7 +52,7 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _body_errors: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let (client, longest) = (self.client.clone(), self.longest);
+        let (client, refused, longest) = (self.client.clone(), self.refused.clone(), self.longest);
         Box::new(async move {
             let client = client.ok_or(Error::HttpRequestDenied)?;
             let bound = |wanted: Option<Duration>| wanted.unwrap_or(longest).min(longest);
@@ -37,7 +62,12 @@ impl WasiHttpHooks for Hooks {
                 first_byte: bound(options.first_byte_timeout),
                 between_bytes: bound(options.between_bytes_timeout),
             };
-            let response = client.send_with(request, timeouts).await.map_err(|error| convert(&error))?;
+            let response = client.send_with(request, timeouts).await.map_err(|error| {
+                if let Egress::Denied { origin } = &error {
+                    refused.add(origin);
+                }
+                convert(&error)
+            })?;
             let done: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
             Ok((response.map(|body| body.map_err(|error| convert(&error)).boxed_unsync()), done))
         })

@@ -6,11 +6,11 @@
 use crate::guest::Guest;
 use crate::v0_1::imports::state as wit;
 use async_trait::async_trait;
-use parking_lot::RwLock;
-use std::collections::BTreeMap;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Bytes of the longest key.
 const KEY: usize = 256;
@@ -84,13 +84,41 @@ pub trait StateBackend: Send + Sync + 'static {
     async fn commit(&self, cloud: &str, conditions: &[Condition], writes: &[Write], quota: u64) -> Result<u64, StateError>;
 }
 
+/// The state of all clouds. Whatever is made under one name shares one mirror: calls that began before a cloud was removed may
+/// still write when another of that name is there.
+pub(crate) struct States {
+    backend: Arc<dyn StateBackend>,
+    known: Mutex<HashMap<String, Weak<Inner>>>,
+}
+
+impl States {
+    pub(crate) fn new(backend: Arc<dyn StateBackend>) -> Self {
+        Self { backend, known: Mutex::default() }
+    }
+
+    /// That of one cloud, which may take so many bytes.
+    pub(crate) fn of(&self, cloud: &str, quota: u64) -> CloudState {
+        let mut known = self.known.lock();
+        if let Some(inner) = known.get(cloud).and_then(Weak::upgrade) {
+            return CloudState { inner, quota };
+        }
+        let mirror = (!self.backend.is_shared()).then(Mirror::default);
+        let inner = Arc::new(Inner { cloud: cloud.to_owned(), backend: Arc::clone(&self.backend), mirror });
+        known.retain(|_, inner| inner.strong_count() > 0);
+        known.insert(cloud.to_owned(), Arc::downgrade(&inner));
+        CloudState { inner, quota }
+    }
+}
+
 /// The state of one cloud. Clones share it.
 #[derive(Clone)]
-pub(crate) struct CloudState(Arc<Inner>);
+pub(crate) struct CloudState {
+    inner: Arc<Inner>,
+    quota: u64,
+}
 
 struct Inner {
     cloud: String,
-    quota: u64,
     backend: Arc<dyn StateBackend>,
     /// None where other hosts share the store.
     mirror: Option<Mirror>,
@@ -106,18 +134,24 @@ struct Mirror {
 }
 
 impl CloudState {
-    pub(crate) fn new(cloud: &str, quota: u64, backend: Arc<dyn StateBackend>) -> Self {
-        let mirror = (!backend.is_shared()).then(Mirror::default);
-        Self(Arc::new(Inner { cloud: cloud.to_owned(), quota, backend, mirror }))
+    /// Deletes all of it.
+    pub(crate) async fn clear(&self) -> Result<(), StateError> {
+        loop {
+            let entries = self.list("", None, u32::try_from(COMMIT).unwrap_or(u32::MAX)).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            self.commit(Vec::new(), entries.into_iter().map(|entry| Write { key: entry.key, value: None }).collect()).await?;
+        }
     }
 
     async fn mirror(&self) -> Result<Option<&Mirror>, StateError> {
-        let Some(mirror) = &self.0.mirror else { return Ok(None) };
+        let Some(mirror) = &self.inner.mirror else { return Ok(None) };
         if mirror.loaded.initialized() {
             return Ok(Some(mirror));
         }
         let load = async {
-            let (revision, entries) = self.0.backend.load(&self.0.cloud).await?;
+            let (revision, entries) = self.inner.backend.load(&self.inner.cloud).await?;
             *mirror.entries.write() = entries.into_iter().map(|e| (e.key, (e.version, e.value))).collect();
             mirror.revision.store(revision, Ordering::Release);
             Ok(())
@@ -137,14 +171,14 @@ impl CloudState {
                     version: *version,
                 }))
             }
-            None => self.0.backend.get(&self.0.cloud, key).await,
+            None => self.inner.backend.get(&self.inner.cloud, key).await,
         }
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Entry>, StateError> {
         let limit = limit.min(LIST);
         let Some(mirror) = self.mirror().await? else {
-            return self.0.backend.list(&self.0.cloud, prefix, after, limit).await;
+            return self.inner.backend.list(&self.inner.cloud, prefix, after, limit).await;
         };
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
@@ -162,7 +196,7 @@ impl CloudState {
     async fn revision(&self) -> Result<u64, StateError> {
         match self.mirror().await? {
             Some(mirror) => Ok(mirror.revision.load(Ordering::Acquire)),
-            None => self.0.backend.revision(&self.0.cloud).await,
+            None => self.inner.backend.revision(&self.inner.cloud).await,
         }
     }
 
@@ -180,9 +214,9 @@ impl CloudState {
         // A task of its own: a call that is cut off at its deadline must not leave store and mirror apart.
         let state = self.clone();
         let task = tokio::spawn(async move {
-            let inner = &*state.0;
+            let inner = &*state.inner;
             let Some(mirror) = &inner.mirror else {
-                return inner.backend.commit(&inner.cloud, &conditions, &writes, inner.quota).await;
+                return inner.backend.commit(&inner.cloud, &conditions, &writes, state.quota).await;
             };
             let _one_at_a_time = mirror.commit.lock().await;
             // Nobody else writes to the store: what the mirror contradicts, the store would refuse as well, a transaction later.
@@ -192,7 +226,7 @@ impl CloudState {
             if !conditions.iter().all(holds) {
                 return Err(StateError::Conflict);
             }
-            let revision = inner.backend.commit(&inner.cloud, &conditions, &writes, inner.quota).await?;
+            let revision = inner.backend.commit(&inner.cloud, &conditions, &writes, state.quota).await?;
             let mut entries = mirror.entries.write();
             for write in writes {
                 match write.value {

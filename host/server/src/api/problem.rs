@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use ostler_core::clouds::CloudsError;
 use ostler_core::deployments::DeploymentError;
 use ostler_core::{Error, ErrorKind};
 use ostler_drivers::LoadError;
@@ -37,6 +38,10 @@ pub fn of(error: &Error) -> Response {
         // What it says is about files and keys.
         Error::Authority(error) => {
             tracing::error!(%error, "the certificate authority failed");
+            response(status, title, "the server's log says why")
+        }
+        Error::Clouds(error @ CloudsError::Files { .. }) => {
+            tracing::error!(%error, "a cloud could not be kept or removed");
             response(status, title, "the server's log says why")
         }
         error => response(status, title, &error.to_string()),
@@ -83,6 +88,7 @@ pub fn classify(error: &Error) -> (StatusCode, &'static str) {
         Error::Invalid(_) | Error::Store(StoreError::Invalid(_)) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid input"),
         Error::NoOperation(_) => (StatusCode::NOT_FOUND, "No such operation"),
         Error::Ended(_) => (StatusCode::CONFLICT, "The operation is over"),
+        Error::Clouds(error) => clouds(error),
         Error::Deployment(error) => deployment(error),
         Error::NoUser(_) => (StatusCode::NOT_FOUND, "No such user"),
         Error::NoAccount(_) => (StatusCode::NOT_FOUND, "No such user"),
@@ -117,6 +123,18 @@ pub fn classify(error: &Error) -> (StatusCode, &'static str) {
             _ => (StatusCode::BAD_GATEWAY, "The cloud failed"),
         },
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "The server failed"),
+    }
+}
+
+fn clouds(error: &CloudsError) -> (StatusCode, &'static str) {
+    match error {
+        CloudsError::NoDriver(_) => (StatusCode::UNPROCESSABLE_ENTITY, "No such driver"),
+        CloudsError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "The driver cannot serve this cloud"),
+        CloudsError::Unhealthy { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "The cloud is not well"),
+        CloudsError::Configured(_) => (StatusCode::CONFLICT, "The cloud was not added here"),
+        CloudsError::UnderWay(_) => (StatusCode::CONFLICT, "The cloud is being changed"),
+        CloudsError::InUse { .. } => (StatusCode::CONFLICT, "The cloud is in use"),
+        CloudsError::Files { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "The cloud could not be kept"),
     }
 }
 

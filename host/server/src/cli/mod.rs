@@ -2,6 +2,7 @@
 
 mod callback;
 mod cert;
+mod cloud;
 mod config;
 mod credit;
 mod driver;
@@ -35,6 +36,9 @@ enum Command {
     /// List, show, install, remove and roll back the drivers of a running server.
     #[command(subcommand)]
     Driver(driver::Command),
+    /// List, show, add, test, remove and import the clouds of a running server.
+    #[command(subcommand)]
+    Cloud(cloud::Command),
     /// List, show, retry, cancel and abandon operations of several steps on a running server.
     #[command(subcommand)]
     Work(work::Command),
@@ -78,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Config(command) => command.run(),
         Command::Driver(command) => command.run(),
+        Command::Cloud(command) => command.run(),
         Command::Work(command) => command.run(),
         Command::User(command) => command.run(),
         Command::Token(command) => command.run(),

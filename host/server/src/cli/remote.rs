@@ -127,6 +127,17 @@ impl Remote {
         })
     }
 
+    /// Refuses to send what others on the network must not read.
+    pub(super) fn confidential(&self, what: &str) -> Result<(), String> {
+        let (server, ours) = self.server()?;
+        if ours || server.scheme() == "https" {
+            return Ok(());
+        }
+        Err(format!(
+            "{what} are not sent to {server}, since everybody on the way could read them: use https, or the server's machine"
+        ))
+    }
+
     /// The server, and whether it is the one that runs on the data directory, or at least on this machine.
     fn server(&self) -> Result<(Url, bool), String> {
         if let Some(server) = &self.server {

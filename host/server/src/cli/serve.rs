@@ -4,7 +4,7 @@ use super::{Data, complain, say};
 use crate::api::{self, App, Application};
 use crate::app;
 use crate::callbacks;
-use crate::config::{Config, ListenerChoice, Mode, Server, unknown_variables};
+use crate::config::{Added, Config, ListenerChoice, Mode, Server, unknown_variables};
 use crate::listen::{self, Endpoint};
 use crate::telemetry::{self, Metrics};
 use crate::tls::{self, CertificateFiles, OwnCertificate, ServerCertificate};
@@ -12,6 +12,7 @@ use clap::Args;
 use ostler_core::Core;
 use ostler_core::authority::Authority;
 use ostler_core::retention::Retention;
+use ostler_core::clouds::CloudFiles;
 use ostler_drivers::{Watch, write_atomically};
 use secrecy::{ExposeSecret, SecretString};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -54,7 +55,8 @@ impl Serve {
         let config = Config::load(self.config.as_deref(), &environment).map_err(|problems| format!("\n{problems}"))?;
         telemetry::init_log(&config.log).map_err(|error| error.to_string())?;
         let unknown = unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
-        for warning in config.warnings.iter().chain(&unknown) {
+        let added = Added::read(&CloudFiles::of(&self.data.directory), &config.clouds, &environment);
+        for warning in config.warnings.iter().chain(&unknown).chain(&added.problems) {
             complain(&warning.to_string());
         }
         // The allocator asks for pages of 2 MiB: with what the server holds, small and spread, they take three times as much memory.
@@ -63,18 +65,18 @@ impl Serve {
         }
         let metrics = Metrics::install(env!("CARGO_PKG_VERSION")).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
-        let result = runtime.block_on(serve(config, &self.data.directory, metrics));
+        let result = runtime.block_on(serve(config, added, &self.data.directory, metrics));
         // Blocking work that is left (a compilation, say) is not worth waiting for.
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
     }
 }
 
-async fn serve(config: Config, data: &Path, metrics: Metrics) -> Result<(), String> {
+async fn serve(config: Config, added: Added, data: &Path, metrics: Metrics) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     // Asked for first, so that a signal during the start is not lost.
     let stop = Stop::new().map_err(|e| text(&e))?;
-    let core = app::start(&config, data).await.map_err(|e| text(&e))?;
+    let core = app::start(&config, &added, data).await.map_err(|e| text(&e))?;
     let password = std::env::var("OSTLER_ADMIN_PASSWORD").ok().filter(|password| !password.is_empty()).map(SecretString::from);
     if let Some(password) = core.identity.first_administrator(password).await.map_err(|e| text(&e))? {
         say(&format!("administrator: user `admin`, password `{}` (shown once)", password.expose_secret()));

@@ -41,7 +41,7 @@ pub const RESERVED_NAMES: &[&str] = &[
 ];
 
 /// The largest secret in a file, in bytes.
-const SECRET_BYTES: u64 = 64 << 10;
+pub const SECRET_BYTES: u64 = 64 << 10;
 
 pub(super) fn clouds(root: &Section<'_, '_>) -> BTreeMap<String, Cloud> {
     let mut clouds = BTreeMap::new();
@@ -69,7 +69,8 @@ pub fn cloud_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn cloud(section: &Section<'_, '_>) -> Cloud {
+/// One cloud, from its table.
+pub(super) fn cloud(section: &Section<'_, '_>) -> Cloud {
     let driver = section.required_text("driver", "the name of the cloud's driver, such as \"dummy\"");
     if let Some(text) = &driver {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');

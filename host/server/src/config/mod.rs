@@ -3,6 +3,7 @@
 //! The document is read key by key with places (`reader`), so that all problems are reported at once, each with file, line and
 //! column. What is left in [`Config`] needs no further checks.
 
+mod added;
 mod api;
 mod clouds;
 mod env;
@@ -21,13 +22,14 @@ mod types;
 use std::io::Read;
 use std::path::Path;
 
-pub use self::clouds::{RESERVED_NAMES, cloud_name};
+pub use self::added::{Added, read_cloud, secret_name, write_cloud};
+pub use self::clouds::{RESERVED_NAMES, SECRET_BYTES, cloud_name};
 pub use self::env::{VARIABLES, Variable, unknown_variables};
 pub use self::platform::Images;
 pub use self::problem::{Problem, Problems, Severity};
 pub use self::types::{
     Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Hypervisor, Indigo, Instances, Limits,
-    ListenerChoice, Log, LogFormat, Mail, Mode, Oidc, OutgoingTls, Registries, Secret, SecretSource, Server, ServiceType,
+    ListenerChoice, Log, LogFormat, Mail, Mode, Oidc, OutgoingTls, Placing, Registries, Secret, SecretSource, Server, ServiceType,
     Services, Store, TrustedKey, Virtualization, Work,
 };
 

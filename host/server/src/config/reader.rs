@@ -39,6 +39,11 @@ impl<'a> Reader<'a> {
 
     /// The document's root; what the parser made out despite syntax errors, which are noted.
     pub(super) fn root(&self) -> Section<'_, 'a> {
+        self.root_as(String::new())
+    }
+
+    /// The same, of a document that is a table of another one.
+    pub(super) fn root_as(&self, path: String) -> Section<'_, 'a> {
         let (table, errors) = DeTable::parse_recoverable(self.source.text);
         for error in errors {
             let span = error.span().unwrap_or(0..0);
@@ -46,7 +51,7 @@ impl<'a> Reader<'a> {
             self.sensitive.borrow_mut().push(hidden);
             self.note(Severity::Error, &Place::File(span), "", error.message().trim_end(), None);
         }
-        Section::new(self, String::new(), Place::Default, table.into_inner())
+        Section::new(self, path, Place::Default, table.into_inner())
     }
 
     /// An environment variable; an empty one counts as not set.

@@ -9,6 +9,7 @@ mod accounts;
 mod assignments;
 mod callbacks;
 mod certificates;
+mod clouds;
 mod credit;
 mod deployment_pages;
 mod deployment_races;
@@ -63,6 +64,7 @@ suite! {
     work: life, all_or_nothing, requests, leases_and_timers, savers_race, listing;
     assignments: life, one_gets_it, ids_are_not_reused;
     forwards: life, keys, limit, races;
+    clouds: uses_are_counted_and_named;
     links: life;
     grants: life;
     reports: life;

@@ -39,6 +39,7 @@ const REPORTS: &str = "/ostler/v1/reports";
 
 const READ_DRIVERS: Access = Access::Needs(Permission::ReadDrivers);
 const CHANGE_DRIVERS: Access = Access::Needs(Permission::ChangeDrivers);
+const CHANGE_CLOUDS: Access = Access::Needs(Permission::ChangeClouds);
 const READ: Access = Access::Needs(Permission::ReadCompute);
 const READ_WORK: Access = Access::Needs(Permission::ReadWork);
 const CHANGE_WORK: Access = Access::Needs(Permission::ChangeWork);
@@ -54,8 +55,9 @@ const ROWS: &[Row] = &[
         methods: &[(Method::GET, READ_DRIVERS), (Method::PUT, CHANGE_DRIVERS), (Method::DELETE, CHANGE_DRIVERS)],
     },
     Row { path: "/ostler/v1/drivers/{name}/rollback", methods: &[(Method::POST, CHANGE_DRIVERS)] },
-    Row { path: "/ostler/v1/clouds", methods: &[(Method::GET, READ)] },
-    Row { path: "/ostler/v1/clouds/{name}", methods: &[(Method::GET, READ)] },
+    Row { path: "/ostler/v1/clouds", methods: &[(Method::GET, READ), (Method::POST, CHANGE_CLOUDS)] },
+    Row { path: "/ostler/v1/clouds/{name}", methods: &[(Method::GET, READ), (Method::DELETE, CHANGE_CLOUDS)] },
+    Row { path: "/ostler/v1/clouds/{name}/test", methods: &[(Method::POST, CHANGE_CLOUDS)] },
     Row { path: "/ostler/v1/work", methods: &[(Method::GET, READ_WORK)] },
     Row { path: "/ostler/v1/work/{id}", methods: &[(Method::GET, READ_WORK)] },
     Row { path: "/ostler/v1/work/{id}/retry", methods: &[(Method::POST, CHANGE_WORK)] },
@@ -91,7 +93,7 @@ const ROWS: &[Row] = &[
     ),
     tags(
         (name = "drivers", description = "Components and the driver names they serve"),
-        (name = "clouds", description = "Configured clouds"),
+        (name = "clouds", description = "The clouds of this host, of the configuration and added"),
         (name = "machines", description = "What machines of deployments say of their software"),
         (name = "work", description = "Operations of several steps: what is under way, and what is stuck"),
         (name = "users", description = "Who may log in, and what for"),
@@ -108,16 +110,24 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(drivers::list))
         .routes(routes!(drivers::show, drivers::install, drivers::remove))
         .routes(routes!(drivers::roll_back))
-        .routes(routes!(clouds::list))
-        .routes(routes!(clouds::show))
         .routes(routes!(work::list))
         .routes(routes!(work::show))
         .routes(routes!(work::retry))
         .routes(routes!(work::cancel))
         .routes(routes!(work::abandon))
         .merge(OpenApiRouter::new().routes(routes!(reports::take)).layer(DefaultBodyLimit::max(LONGEST_REPORT)))
+        .merge(of_clouds())
         .merge(accounts())
         .merge(news())
+}
+
+/// Clouds, with their secrets and certificates.
+fn of_clouds() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(clouds::list, clouds::add))
+        .routes(routes!(clouds::show, clouds::remove))
+        .routes(routes!(clouds::test))
+        .layer(DefaultBodyLimit::max(clouds::LARGEST))
 }
 
 /// What brings news of data.

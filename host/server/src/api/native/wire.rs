@@ -1,10 +1,10 @@
 //! JSON of our own API.
 
 pub mod accounts;
+pub mod clouds;
 pub mod data_events;
 pub mod work;
 
-use ostler_core::compute::CloudInfo;
 use ostler_core::drivers::{DriverInfo, Installed};
 use ostler_store::DriverVersion;
 use serde::{Deserialize, Serialize};
@@ -78,37 +78,6 @@ pub struct Rollback {
     pub digest: Option<String>,
 }
 
-/// A configured cloud.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct Cloud {
-    /// Its name.
-    pub name: String,
-    /// Its driver's name.
-    pub driver: String,
-    /// `serving`, `degraded` (the latest check failed), `resting` (calls are refused for a while after a run of failures), or
-    /// `unavailable` (no driver is loaded).
-    pub state: String,
-    /// Why, where it is not `serving`.
-    pub reason: Option<String>,
-    /// `sha256:<hex>` of the component that serves.
-    pub digest: Option<String>,
-    /// The provider kind, for machines.
-    pub provider: Option<String>,
-    /// The provider kind, for people.
-    pub cloud_type: Option<String>,
-    /// What the driver can do.
-    pub features: Vec<String>,
-    /// The provider's host, as the latest check found it.
-    pub endpoint: Option<String>,
-}
-
-/// All configured clouds.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct Clouds {
-    /// By name.
-    pub clouds: Vec<Cloud>,
-}
-
 impl From<DriverVersion> for Version {
     fn from(version: DriverVersion) -> Self {
         Self {
@@ -131,30 +100,6 @@ impl From<DriverInfo> for Driver {
 impl From<Installed> for Change {
     fn from(installed: Installed) -> Self {
         Self { driver: installed.version.driver.clone(), active: installed.version.into(), changed: installed.changed }
-    }
-}
-
-impl From<CloudInfo> for Cloud {
-    fn from(info: CloudInfo) -> Self {
-        let (state, reason) = match (&info.digest, &info.health) {
-            (None, _) => ("unavailable", info.refused.clone()),
-            (_, Some(Err(error))) if info.resting => ("resting", Some(error.to_string())),
-            _ if info.resting => ("resting", Some("the latest calls failed".into())),
-            (_, Some(Err(error))) => ("degraded", Some(error.to_string())),
-            _ => ("serving", None),
-        };
-        let description = info.description.as_deref();
-        Self {
-            state: state.to_owned(),
-            reason,
-            digest: info.digest.clone(),
-            provider: description.map(|d| d.provider.clone()),
-            cloud_type: description.map(|d| d.cloud_type.clone()),
-            features: description.map(|d| d.features.clone()).unwrap_or_default(),
-            endpoint: info.health.as_ref().and_then(|health| health.as_ref().ok()?.endpoint.clone()),
-            name: info.name,
-            driver: info.driver,
-        }
     }
 }
 
