@@ -38,7 +38,8 @@ struct Stack {
 
 impl Stack {
     fn open() -> Self {
-        let path = std::env::var("OSTLER_TEST_OPENSTACK").expect("OSTLER_TEST_OPENSTACK is not set: see tests/setup/openstack.sh");
+        let path =
+            std::env::var("OSTLER_TEST_OPENSTACK").expect("OSTLER_TEST_OPENSTACK is not set: see tests/setup/openstack.sh");
         let text = std::fs::read_to_string(&path).unwrap();
         let entries = text.lines().filter_map(|line| line.split_once('='));
         let environment: BTreeMap<_, _> = entries.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -79,12 +80,12 @@ impl Stack {
             "scope": { "project": { "name": self.of("OS_PROJECT_NAME"), "domain": { "id": "default" } } },
         } });
         let path = format!("{}/auth/tokens", url.path());
-        let reply =
-            Client::new(address).call("POST", &path, &[("content-type", "application/json")], login.to_string()).await;
+        let reply = Client::new(address).call("POST", &path, &[("content-type", "application/json")], login.to_string()).await;
         assert_eq!(reply.status, 201, "{}", reply.text());
         let catalog = reply.json()["token"]["catalog"].as_array().unwrap().clone();
         let endpoints = catalog.iter().flat_map(|service| service["endpoints"].as_array().unwrap().clone());
-        let origin = |endpoint: Value| endpoint["url"].as_str().unwrap().parse::<url::Url>().unwrap().origin().ascii_serialization();
+        let origin =
+            |endpoint: Value| endpoint["url"].as_str().unwrap().parse::<url::Url>().unwrap().origin().ascii_serialization();
         endpoints.map(origin).chain([url.origin().ascii_serialization()]).collect()
     }
 
@@ -103,7 +104,8 @@ impl Stack {
             self.of("OS_PROJECT_NAME"),
             self.image(),
         );
-        let setup = Setup::configured(config).env("STACK_PASSWORD", self.of("OS_PASSWORD")).arg("--listen-tls").arg("127.0.0.1:0");
+        let setup =
+            Setup::configured(config).env("STACK_PASSWORD", self.of("OS_PASSWORD")).arg("--listen-tls").arg("127.0.0.1:0");
         let server = setup.driver("openstack", components::openstack()).start().await;
         server.serving("default").await;
         server

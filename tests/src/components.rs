@@ -146,7 +146,16 @@ fn build(directory: &Path) {
     let status = cargo
         .current_dir(workspace())
         .args(["build", "--locked", "--quiet", "--profile", "driver", "--target", TARGET])
-        .args(["ostler-plugin-dummy", "ostler-plugin-edge", "ostler-plugin-libvirt", "ostler-plugin-openstack", "ostler-test-driver-probe"].map(package))
+        .args(
+            [
+                "ostler-plugin-dummy",
+                "ostler-plugin-edge",
+                "ostler-plugin-libvirt",
+                "ostler-plugin-openstack",
+                "ostler-test-driver-probe",
+            ]
+            .map(package),
+        )
         .arg("--target-dir")
         .arg(directory)
         .status()

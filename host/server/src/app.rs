@@ -1,7 +1,7 @@
 //! From a configuration to a running core.
 
-use crate::grant_key;
 use crate::config::{self, Added, Config};
+use crate::grant_key;
 use crate::tls::{CertificateFiles, OwnCertificate};
 use ostler_core::authority::Authority;
 use ostler_core::billing::{Billing, Tariff};
@@ -155,7 +155,7 @@ pub async fn start(config: &Config, added: &Added, data: &Path) -> Result<Core, 
     })?;
     let images = Images::new(Arc::clone(&compute), Some(Arc::new(fetcher)));
     let instances = Instances::new(Arc::clone(&compute), Arc::clone(&images));
-    let forwarding = Forwarding::new(Arc::clone(&instances), config.forwarding.clone());
+    let forwarding = Forwarding::new(&instances, config.forwarding.clone());
     let measuring = Measuring::new(Arc::clone(&instances), config.metrics.clone());
     let recovery = Arc::new(Recovery::new(Arc::clone(&scheduler)));
     let drivers = Arc::new(drivers);

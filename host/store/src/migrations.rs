@@ -8,19 +8,74 @@ use crate::error::Error;
 
 /// Version, name, text for SQLite, text for PostgreSQL.
 const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
-    (1, "initial", include_str!("../migrations/0001_initial.sqlite.sql"), include_str!("../migrations/0001_initial.postgres.sql")),
-    (2, "services", include_str!("../migrations/0002_services.sqlite.sql"), include_str!("../migrations/0002_services.postgres.sql")),
+    (
+        1,
+        "initial",
+        include_str!("../migrations/0001_initial.sqlite.sql"),
+        include_str!("../migrations/0001_initial.postgres.sql"),
+    ),
+    (
+        2,
+        "services",
+        include_str!("../migrations/0002_services.sqlite.sql"),
+        include_str!("../migrations/0002_services.postgres.sql"),
+    ),
     (3, "work", include_str!("../migrations/0003_work.sqlite.sql"), include_str!("../migrations/0003_work.postgres.sql")),
-    (4, "deployments", include_str!("../migrations/0004_deployments.sqlite.sql"), include_str!("../migrations/0004_deployments.postgres.sql")),
-    (5, "callbacks", include_str!("../migrations/0005_callbacks.sqlite.sql"), include_str!("../migrations/0005_callbacks.postgres.sql")),
-    (6, "schedules", include_str!("../migrations/0006_schedules.sqlite.sql"), include_str!("../migrations/0006_schedules.postgres.sql")),
+    (
+        4,
+        "deployments",
+        include_str!("../migrations/0004_deployments.sqlite.sql"),
+        include_str!("../migrations/0004_deployments.postgres.sql"),
+    ),
+    (
+        5,
+        "callbacks",
+        include_str!("../migrations/0005_callbacks.sqlite.sql"),
+        include_str!("../migrations/0005_callbacks.postgres.sql"),
+    ),
+    (
+        6,
+        "schedules",
+        include_str!("../migrations/0006_schedules.sqlite.sql"),
+        include_str!("../migrations/0006_schedules.postgres.sql"),
+    ),
     (7, "links", include_str!("../migrations/0007_links.sqlite.sql"), include_str!("../migrations/0007_links.postgres.sql")),
-    (8, "reports", include_str!("../migrations/0008_reports.sqlite.sql"), include_str!("../migrations/0008_reports.postgres.sql")),
-    (9, "instances", include_str!("../migrations/0009_instances.sqlite.sql"), include_str!("../migrations/0009_instances.postgres.sql")),
-    (10, "forwards", include_str!("../migrations/0010_forwards.sqlite.sql"), include_str!("../migrations/0010_forwards.postgres.sql")),
-    (11, "samples", include_str!("../migrations/0011_samples.sqlite.sql"), include_str!("../migrations/0011_samples.postgres.sql")),
-    (12, "resource credit", include_str!("../migrations/0012_resource_credit.sqlite.sql"), include_str!("../migrations/0012_resource_credit.postgres.sql")),
-    (13, "accounts", include_str!("../migrations/0013_accounts.sqlite.sql"), include_str!("../migrations/0013_accounts.postgres.sql")),
+    (
+        8,
+        "reports",
+        include_str!("../migrations/0008_reports.sqlite.sql"),
+        include_str!("../migrations/0008_reports.postgres.sql"),
+    ),
+    (
+        9,
+        "instances",
+        include_str!("../migrations/0009_instances.sqlite.sql"),
+        include_str!("../migrations/0009_instances.postgres.sql"),
+    ),
+    (
+        10,
+        "forwards",
+        include_str!("../migrations/0010_forwards.sqlite.sql"),
+        include_str!("../migrations/0010_forwards.postgres.sql"),
+    ),
+    (
+        11,
+        "samples",
+        include_str!("../migrations/0011_samples.sqlite.sql"),
+        include_str!("../migrations/0011_samples.postgres.sql"),
+    ),
+    (
+        12,
+        "resource credit",
+        include_str!("../migrations/0012_resource_credit.sqlite.sql"),
+        include_str!("../migrations/0012_resource_credit.postgres.sql"),
+    ),
+    (
+        13,
+        "accounts",
+        include_str!("../migrations/0013_accounts.sqlite.sql"),
+        include_str!("../migrations/0013_accounts.postgres.sql"),
+    ),
     (14, "grants", include_str!("../migrations/0014_grants.sqlite.sql"), include_str!("../migrations/0014_grants.postgres.sql")),
 ];
 

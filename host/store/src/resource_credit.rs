@@ -102,12 +102,7 @@ impl Store {
 
     /// Up to `limit` machines whose time is over, the oldest first, but for those that are stopped: from `after`, which a page
     /// before ended with.
-    pub async fn resources_due(
-        &self,
-        now: i64,
-        after: Option<(i64, &str)>,
-        limit: u32,
-    ) -> Result<Vec<ResourceCredit>, Error> {
+    pub async fn resources_due(&self, now: i64, after: Option<(i64, &str)>, limit: u32) -> Result<Vec<ResourceCredit>, Error> {
         let sql = "SELECT c.resource, c.deployment, c.user_id, c.cloud, c.price, c.reservation, c.paid_until \
                    FROM resource_credit c JOIN resources r ON r.id = c.resource \
                    WHERE c.paid_until <= $1 AND c.reservation IS NULL AND r.token IS NOT NULL AND r.state <> 'STOPPED' \
@@ -142,10 +137,7 @@ impl Store {
 
 /// Ends the charges for the machines of a deployment, and for this one, in the caller's transaction: what is set aside comes back.
 pub(crate) async fn end(tx: &mut Tx, deployment: &str, resource: &str, actor: &str) -> Result<(), Error> {
-    let sql = concat!(
-        "DELETE FROM resource_credit WHERE deployment = $1 OR resource = $2 RETURNING ",
-        columns!()
-    );
+    let sql = concat!("DELETE FROM resource_credit WHERE deployment = $1 OR resource = $2 RETURNING ", columns!());
     for row in tx.all(sql, args![deployment, resource]).await? {
         if let Some(reservation) = read(&row)?.reservation {
             match credit::close(tx, reservation, Some(0), actor).await {

@@ -36,7 +36,10 @@ impl Artefacts {
         };
         run("tar", &["-czf", "tiny.tar.gz", "tiny.qcow2"]);
         run("qemu-img", &["create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/shadow", "backed.qcow2", "1M"]);
-        run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", "data_file=/tmp/ostler-test-data,data_file_raw=on", "data.qcow2", "1M"]);
+        run(
+            "qemu-img",
+            &["create", "-q", "-f", "qcow2", "-o", "data_file=/tmp/ostler-test-data,data_file_raw=on", "data.qcow2", "1M"],
+        );
         let _ = std::fs::remove_file("/tmp/ostler-test-data");
         std::fs::create_dir(at("inner")).unwrap();
         std::fs::copy(image, at("inner/x.qcow2")).unwrap();
@@ -78,5 +81,13 @@ async fn file(State(directory): State<PathBuf>, UrlPath(name): UrlPath<String>) 
 
 /// What must not become an image.
 pub(super) const BAD: [&str; 9] = [
-    "backed.qcow2", "data.qcow2", "escape.tar.gz", "link.tar.gz", "page.qcow2", "missing.qcow2", "to/metadata", "to/loopback", "to/file",
+    "backed.qcow2",
+    "data.qcow2",
+    "escape.tar.gz",
+    "link.tar.gz",
+    "page.qcow2",
+    "missing.qcow2",
+    "to/metadata",
+    "to/loopback",
+    "to/file",
 ];

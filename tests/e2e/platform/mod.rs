@@ -208,7 +208,10 @@ async fn from_a_url_to_a_guest_that_answers_and_back_to_nothing() {
     assert_eq!(platform.saved(image).await, "ACTIVE", "{}", platform.server.log());
     let one = platform.instance(image, Some(AWKWARD)).await;
     let shown = platform.get(&format!("/cloudedge/instances/{one}")).await["instances"].clone();
-    assert_eq!((&shown["name"], &shown["status"], &shown["image"]["name"]), (&json!(AWKWARD), &json!("stopped"), &json!(AWKWARD)));
+    assert_eq!(
+        (&shown["name"], &shown["status"], &shown["image"]["name"]),
+        (&json!(AWKWARD), &json!("stopped"), &json!(AWKWARD))
+    );
     let (rule, port) = platform.forward(one).await;
     platform.act(one, json!({ "start": null })).await;
     assert!(platform.until(one, "running").await["ip"].is_string());
@@ -268,7 +271,8 @@ async fn from_a_url_to_a_guest_that_answers_and_back_to_nothing() {
     let name = platform.get(&format!("/cloudedge/instances/{two}")).await["instances"]["name"].as_str().unwrap().to_owned();
     assert!(name.ends_with(&format!("-instance-{two}")), "{name}");
     let mine = virsh(&["list", "--all", "--name"]);
-    let domain = mine.split_whitespace().find(|domain| !before.contains(&(*domain).to_owned()) && domain.contains("instance")).unwrap();
+    let domain =
+        mine.split_whitespace().find(|domain| !before.contains(&(*domain).to_owned()) && domain.contains("instance")).unwrap();
     virsh(&["undefine", domain]);
     platform.until(two, "error").await;
     platform.delete(&format!("/cloudedge/instances/{two}")).await;
@@ -310,7 +314,8 @@ async fn images_that_must_not_be_are_not() {
     for bad in BAD {
         images.push((bad.to_owned(), platform.register("bad", &artefacts.url(bad), None).await));
     }
-    for elsewhere in ["http://127.0.0.2:9/x.qcow2", "http://169.254.169.254/latest", "http://192.168.122.1/x", "http://[::1]:9/x"] {
+    for elsewhere in ["http://127.0.0.2:9/x.qcow2", "http://169.254.169.254/latest", "http://192.168.122.1/x", "http://[::1]:9/x"]
+    {
         images.push((elsewhere.to_owned(), platform.register("bad", elsewhere, None).await));
     }
     let wrong = format!("sha256:{}", "0".repeat(64));

@@ -394,8 +394,7 @@ impl Inner {
         };
         let input = json!({ "instead_of": under_way });
         let steps = [Step { onward: true, ..Step::new(0, 0, "settle") }];
-        self
-            .work(who, &deployment, under_way.as_deref(), &change, (&[], &[]), OperationKind::DeleteDeployment, input, &steps)
+        self.work(who, &deployment, under_way.as_deref(), &change, (&[], &[]), OperationKind::DeleteDeployment, input, &steps)
             .await
     }
 }

@@ -122,9 +122,9 @@ impl Drop for Forwarding {
 
 impl Forwarding {
     /// To these instances.
-    pub fn new(instances: Arc<Instances>, settings: Settings) -> Arc<Self> {
+    pub fn new(instances: &Arc<Instances>, settings: Settings) -> Arc<Self> {
         let store = instances.store().clone();
-        let this = Self::with(Arc::clone(&instances) as Arc<dyn Targets>, store, settings, Tuning::default());
+        let this = Self::with(Arc::clone(instances) as Arc<dyn Targets>, store, settings, Tuning::default());
         let weak = Arc::downgrade(&this);
         instances.when_deleted(move |instance| {
             let this = weak.upgrade();

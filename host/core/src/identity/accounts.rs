@@ -143,7 +143,7 @@ impl Identity {
         // A token that is good for some things only is not good for taking its user over.
         let himself = is_himself(who, &user) && who.scopes.is_none();
         let own = !matches!(change, AccountChange::Role(_));
-        if !may_manage(who, &user) && !(himself && own) {
+        if !(may_manage(who, &user) || himself && own) {
             return Err(Error::Forbidden);
         }
         match change {

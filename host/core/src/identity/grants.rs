@@ -137,7 +137,8 @@ impl Identity {
     }
 
     fn hold(&self, key: String, tokens: &Tokens) {
-        let until = tokens.expires_at.map_or_else(|| ostler_store::now().saturating_add(UNTOLD), |end| end.saturating_sub(MARGIN));
+        let until =
+            tokens.expires_at.map_or_else(|| ostler_store::now().saturating_add(UNTOLD), |end| end.saturating_sub(MARGIN));
         self.held.insert(key, Held { token: tokens.access_token.clone(), until });
     }
 }
@@ -159,9 +160,8 @@ mod tests {
         let sealed = seal.close("ann", &"canary".into()).unwrap();
         assert!(!sealed.windows(6).any(|part| part == b"canary"));
         assert_ne!(sealed, seal.close("ann", &"canary".into()).unwrap(), "never the same twice");
-        let open = |seal: &Seal, person: &str, sealed: &[u8]| {
-            seal.open(person, sealed).map(|secret| secret.expose_secret().to_owned())
-        };
+        let open =
+            |seal: &Seal, person: &str, sealed: &[u8]| seal.open(person, sealed).map(|secret| secret.expose_secret().to_owned());
         assert_eq!(open(&seal, "ann", &sealed).as_deref(), Some("canary"));
         assert_eq!(open(&seal, "bob", &sealed), None);
         assert_eq!(open(&other, "ann", &sealed), None);

@@ -9,9 +9,9 @@ mod password;
 mod policy;
 mod users;
 
+pub use accounts::{AccountChange, NewAccount, NewUserMade, PLATFORM_ROLES, platform_role};
 pub use grants::SEAL_KEY;
 pub use issuers::{Algorithm, ClientCredentials, Exchange, Introspection, IssuerConfig, Trusted};
-pub use accounts::{AccountChange, NewAccount, NewUserMade, PLATFORM_ROLES, platform_role};
 pub use mail::{Letter, Mail};
 pub use policy::{PERMISSIONS, Permission, ROLES, Role};
 pub use users::{Changes, Registration, TokenOrder, parse_roles};

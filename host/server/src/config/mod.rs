@@ -29,8 +29,8 @@ pub use self::platform::Images;
 pub use self::problem::{Problem, Problems, Severity};
 pub use self::types::{
     Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Hypervisor, Indigo, Instances, Limits,
-    ListenerChoice, Log, LogFormat, Mail, Mode, Oidc, OutgoingTls, Placing, Registries, Secret, SecretSource, Server, ServiceType,
-    Services, Store, TrustedKey, Virtualization, Work,
+    ListenerChoice, Log, LogFormat, Mail, Mode, Oidc, OutgoingTls, Placing, Registries, Secret, SecretSource, Server,
+    ServiceType, Services, Store, TrustedKey, Virtualization, Work,
 };
 
 /// The largest configuration file, in bytes.

@@ -83,7 +83,11 @@ fn exchange(section: &Section<'_, '_>, known: bool) -> Option<Exchange> {
     let audience = section.text("exchange_audience").map(|text| text.value);
     let Some((_, place)) = wanted else {
         if !scopes.is_empty() || audience.is_some() {
-            section.reader.warning(&section.place, &section.path, "exchange_scopes and exchange_audience mean nothing without exchange = true");
+            section.reader.warning(
+                &section.place,
+                &section.path,
+                "exchange_scopes and exchange_audience mean nothing without exchange = true",
+            );
         }
         return None;
     };

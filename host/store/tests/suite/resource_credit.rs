@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ostler_store::{CreditError, ResourceCredit, ResourceState};
 
 use crate::credit::{balance, sound, user};
+use crate::deployments::{idle, resource};
 use crate::fixture::{Fixture, race};
 use crate::world::event;
-use crate::deployments::{idle, resource};
 
 fn machine(deployment: &str, resource: &str, user: &str, price: i64) -> ResourceCredit {
     ResourceCredit {
@@ -25,8 +25,9 @@ pub(crate) async fn life(f: Arc<Fixture>) {
     let store = &f.store;
     let ann = user(store, "ann", 10).await;
     let deployment = idle(store, 1).await.0;
-    let machines: Vec<_> =
-        (0..3).map(|at| ostler_store::Resource { token: Some(format!("t{at}")), ..resource(&deployment, at + 10, None) }).collect();
+    let machines: Vec<_> = (0..3)
+        .map(|at| ostler_store::Resource { token: Some(format!("t{at}")), ..resource(&deployment, at + 10, None) })
+        .collect();
     store.resource_add(&machines).await.unwrap();
     let row = |at: usize, price| machine(&deployment, &machines[at].id, &ann.id, price);
 
