@@ -34,7 +34,7 @@ impl Clients {
         let timeouts = Timeouts { between_bytes: settings.stall, first_byte: settings.stall, ..Timeouts::default() };
         let common = ClientConfig {
             max_response_bytes: Some(settings.max_bytes),
-            max_connections: 8,
+            max_connections: 64,
             timeouts,
             ..ClientConfig::default()
         };
@@ -120,7 +120,7 @@ fn not_public(at: &Url) -> Error {
 }
 
 /// An address without credentials and fragment.
-fn bare(at: &Url) -> Url {
+pub(crate) fn bare(at: &Url) -> Url {
     let mut bare = at.clone();
     bare.set_fragment(None);
     // Neither fails where there is a host.

@@ -1,6 +1,6 @@
 //! The transfer: into the part, from where it ended, with a hash of all of it.
 
-use crate::hops::{Clients, Landed, place, read, too_large};
+use crate::hops::{Clients, Landed, bare, place, read, too_large};
 use crate::shelf::{Item, Shelf};
 use crate::{Error, NO_ROOM, Settings};
 use bytes::{Bytes, BytesMut};
@@ -54,7 +54,7 @@ impl Turn {
 /// Where a part came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct From {
-    /// The hash of the address that was asked for, which may contain credentials.
+    /// The hash of the address that was asked for, without its credentials.
     source: String,
     /// Where it led, without query.
     at: String,
@@ -84,7 +84,7 @@ pub(crate) struct Transfer<'a> {
 impl Transfer<'_> {
     /// Has the content of an address in the part.
     pub(crate) async fn run(&self, source: &Url) -> Result<Arrived, Error> {
-        let fingerprint = hex(&Sha256::digest(source.as_str()));
+        let fingerprint = hex(&Sha256::digest(bare(source).as_str()));
         let begun = self.shelf.read::<From>(self.name, Item::From)?.filter(|from| from.source == fingerprint);
         let have = self.shelf.length(self.name, Item::Part)?.unwrap_or(0);
         let mut begun = match begun {

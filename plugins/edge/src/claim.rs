@@ -7,8 +7,10 @@
 //!   `transient`: it is tried again later, and finds it.
 //! - An order that was refused, or answered, gives the claim back.
 //! - After an order without an answer, or a crash, nobody knows whether it takes effect yet. The claim stays for [`LEASE`], longer
-//!   than a far side should take over one request; then the next order looks again, and orders anew only if there is nothing. A
-//!   far side that knows `Idempotency-Key`, as an Ostler does, can be asked again at once.
+//!   than a far side should take over one request; then the next order looks again, and orders anew only if there is nothing.
+//!
+//! A far side that knows `Idempotency-Key`, as an Ostler does, makes one of them by itself and can be asked again at once: there
+//! nothing is claimed.
 //!
 //! Claims that have ended and that nobody takes over are swept out when another one is left behind.
 
@@ -54,15 +56,22 @@ pub(crate) fn is_uncertain(error: &Error) -> bool {
 }
 
 impl Api {
-    /// Orders something by a token: what `find` finds, or what `order` makes. `find` is told whether nobody else is at
+    /// Orders something by a token: what `find` finds, or what `order` makes. Nothing is claimed where orders are `repeatable`. `find` is told whether nobody else is at
     /// work by this token, and then may put in order what it finds.
     pub(crate) fn order<T>(
         &self,
         kind: &str,
         token: &str,
+        repeatable: bool,
         find: impl Fn(bool) -> Result<Option<T>>,
         order: impl FnOnce() -> Result<T, Stop>,
     ) -> Result<T> {
+        if repeatable {
+            return match find(true)? {
+                Some(found) => Ok(found),
+                None => order().map_err(|(Stop::Refused(error) | Stop::Uncertain(error))| error),
+            };
+        }
         let key = format!("{PREFIX}{kind}/{token}");
         let version = match self.claim(&key)? {
             Ok(version) => version,

@@ -52,17 +52,13 @@ impl Api {
         if let Some(checksum) = &spec.checksum {
             body["image"]["checksum"] = checksum.as_str().into();
         }
-        let entry = self.order(
-            "image",
-            token,
-            |settle| self.by_token(Kind::Image, token, settle),
-            || {
-                let repeatable = self.is_repeatable()?;
-                self.ordered(Kind::Image, token, repeatable, || {
-                    self.post("/images", &body).key(token).json().and_then(|answer| self.object(Kind::Image, &answer))
-                })
-            },
-        )?;
+        let repeatable = self.is_repeatable()?;
+        let find = |settle| self.by_token(Kind::Image, token, settle);
+        let entry = self.order("image", token, repeatable, find, || {
+            self.ordered(Kind::Image, token, repeatable, || {
+                self.post("/images", &body).key(token).json().and_then(|answer| self.object(Kind::Image, &answer))
+            })
+        })?;
         self.image(&entry.id)
     }
 

@@ -21,8 +21,9 @@ impl Api {
     /// Makes an instance, and starts it and forwards to it as far as that goes at once; `get-node` goes on with the rest.
     pub(crate) fn create(&self, token: &str, spec: &NodeSpec) -> Result<Node> {
         let body = self.body(token, spec)?;
-        let entry =
-            self.order("node", token, |settle| self.by_token(Kind::Instance, token, settle), || self.make(token, spec, &body))?;
+        let repeatable = self.is_repeatable()?;
+        let find = |settle| self.by_token(Kind::Instance, token, settle);
+        let entry = self.order("node", token, repeatable, find, || self.make(token, spec, &body, repeatable))?;
         // The list tells no status, and the answer to an order may be an old one that was repeated.
         let entry = self.entry(Kind::Instance, &entry.id)?;
         match self.go_on(entry)? {
@@ -39,9 +40,7 @@ impl Api {
         }
     }
 
-    fn make(&self, token: &str, spec: &NodeSpec, body: &Value) -> Result<Entry, Stop> {
-        // An Ostler can be asked again at once. Asked before, since afterwards it may not answer.
-        let repeatable = self.is_repeatable()?;
+    fn make(&self, token: &str, spec: &NodeSpec, body: &Value, repeatable: bool) -> Result<Entry, Stop> {
         let ports = if spec.public_address { self.settings.forward_ports.clone() } else { Vec::new() };
         let record = Record { since: self.ctx.now(), start: spec.start, ports, ..Record::default() };
         if record.is_open() {

@@ -2,8 +2,11 @@
 //! On the real dummy driver, with the real store in memory.
 
 use super::*;
-use crate::compute::tests::{CLOUD, component, compute_on};
+use crate::StoreState;
+use crate::compute::tests::{CLOUD, component};
 use crate::identity::{Role, Scheme};
+use crate::scheduler::Scheduler;
+use ostler_drivers::{LoadPolicy, Runtime};
 use ostler_store::{NewOperation, OperationKind, Options};
 use std::path::Path;
 
@@ -16,9 +19,13 @@ struct World {
 
 async fn world() -> World {
     let store = Store::open("sqlite::memory:", &Options::default()).await.unwrap();
-    let compute = compute_on(store.clone(), &[]).await;
     let directory = tempfile::tempdir().unwrap();
-    let (host, builtin): (_, &'static [u8]) = (Arc::clone(compute.host()), component().leak());
+    // Compiled once, and then for each cloud taken from there.
+    let runtime = Runtime::new(Some(directory.path().join("cache"))).unwrap();
+    let host = Arc::new(Host::new(runtime, LoadPolicy::default(), Arc::new(StoreState(store.clone()))).unwrap());
+    host.add_cloud(CloudSettings::new(CLOUD, "dummy")).unwrap();
+    let compute = Compute::new(Arc::clone(&host), Arc::new(Scheduler::new(store.clone())), None);
+    let builtin: &'static [u8] = component().leak();
     let components = directory.path().join("components");
     let drivers = Drivers::new(Arc::clone(&host), store, components, &[("dummy", builtin)], 5, 64 << 20).unwrap();
     drivers.start().await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::support::{Adjust, TestHost, kind};
 use crate::{cloud, libvirt};
-use ostler_drivers::model::{Action, Force, NodeSpec, NodeState};
+use ostler_drivers::model::{Action, Force, ImageSource, ImageSpec, NodeSpec, NodeState};
 use ostler_drivers::{Cloud, ErrorKind, HypervisorSettings, LoadError};
 use std::sync::Arc;
 use virt::connect::Connect;
@@ -128,6 +128,31 @@ async fn a_cloud_without_the_grant_or_with_other_settings_is_refused() {
     for (key, value, part) in [("pool", "others", "`others` is not granted"), ("networks", "[\"lan\"]", "`lan` is not granted")] {
         let error = refusal(cloud("c", URI, granted()).set(key, value)).await;
         assert!(matches!(error, LoadError::Probe { .. }) && error.to_string().contains(part), "{error}");
+    }
+}
+
+/// Images come from the host; a host that has none ready says so. What somebody put there by hand is not deleted.
+#[tokio::test]
+async fn images_are_imported_only_from_the_host() {
+    let _hypervisor = hypervisor();
+    let (_host, cloud) = serve("images").await;
+    let features = cloud.description().unwrap().features.clone();
+    assert!(features.iter().any(|feature| feature == "image-import:staged"), "{features:?}");
+    let spec = |source: ImageSource| ImageSpec {
+        name: "x".to_owned(),
+        source,
+        format: None,
+        checksum: None,
+        properties: Vec::new(),
+        extra: String::new(),
+    };
+    for source in [ImageSource::Url("http://127.0.0.1/x".to_owned()), ImageSource::Staged("x".to_owned())] {
+        assert_eq!(kind(cloud.import_image("i-1", spec(source.clone())).await), ErrorKind::Unsupported, "{source:?}");
+    }
+    assert!(cloud.find_image("i-1").await.unwrap().is_none());
+    assert_eq!(kind(cloud.delete_image(IMAGE).await), ErrorKind::Forbidden);
+    for foreign in ["none", "../x", "ostler+theirs+t+x"] {
+        assert_eq!(kind(cloud.delete_image(foreign).await), ErrorKind::NotFound, "{foreign}");
     }
 }
 

@@ -49,10 +49,10 @@ fn it_keeps_the_contract() {
 fn requests_leave_as_they_were_written() {
     let cloud = Play::cloud();
     let basic = "Basic YW5uOmNhbmFyeQ==";
-    let list = cloud.expect_http("GET", "https://far:5555/cloudedge/instances").header("authorization", basic);
-    list.header("accept", "application/json").answer(200, r#"{"instances":[]}"#);
     let version = cloud.expect_http("GET", "https://far:5555/cloudedge/platform/version").header("authorization", basic);
     version.answer(200, r#"{"version":{"major":1,"minor":3}}"#);
+    let list = cloud.expect_http("GET", "https://far:5555/cloudedge/instances").header("authorization", basic);
+    list.header("accept", "application/json").answer(200, r#"{"instances":[]}"#);
     let post = cloud.expect_http("POST", "https://far:5555/cloudedge/instances").header("idempotency-key", "t-1");
     let post =
         post.header("content-type", "application/json").json(json!({"instance": {"imageRef": 62, "name": "web--ostler-t-1"}}));
