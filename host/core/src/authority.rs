@@ -51,6 +51,11 @@ impl Authority {
         Ok(Self { ca, store, crl: tokio::sync::Mutex::new(None) })
     }
 
+    /// By what this installation is known to others: the same for all hosts on one store, which have one authority.
+    pub fn instance(&self) -> String {
+        self.ca.fingerprint().chars().take(32).collect()
+    }
+
     /// The authority's own certificate, PEM.
     pub fn certificate_pem(&self) -> &str {
         self.ca.certificate_pem()

@@ -11,9 +11,12 @@ use crate::settings::CloudSettings;
 use arc_swap::ArcSwap;
 use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Identity};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use wasmtime::component::Linker;
+
+/// The key of a cloud's configuration that has the host's own identifier, unless the operator has set it.
+pub const INSTANCE: &str = "instance";
 
 /// The plugin host.
 pub struct Host {
@@ -24,6 +27,8 @@ pub struct Host {
     clouds: ArcSwap<BTreeMap<String, Arc<Cloud>>>,
     /// One change of versions at a time.
     swapping: tokio::sync::Mutex<()>,
+    /// Who this host is.
+    instance: OnceLock<String>,
 }
 
 /// How to treat clouds for which a component does not work.
@@ -71,7 +76,14 @@ impl Host {
             states: States::new(state),
             clouds: ArcSwap::default(),
             swapping: tokio::sync::Mutex::new(()),
+            instance: OnceLock::new(),
         })
+    }
+
+    /// Says who this host is, once: clouds that are made from then on find it in their configuration under [`INSTANCE`], so that a
+    /// driver whose provider is another host can tell that it is not this one.
+    pub fn be(&self, instance: &str) {
+        let _ = self.instance.set(instance.to_owned());
     }
 
     /// Adds a cloud, or replaces the one of that name. It serves once its driver has been activated.
@@ -133,7 +145,10 @@ impl Host {
         removed
     }
 
-    fn make_cloud(&self, settings: CloudSettings) -> Result<Cloud, LoadError> {
+    fn make_cloud(&self, mut settings: CloudSettings) -> Result<Cloud, LoadError> {
+        if let Some(instance) = self.instance.get() {
+            settings.config.entry(INSTANCE.to_owned()).or_insert_with(|| instance.clone());
+        }
         let http = if settings.grants.http.is_empty() { None } else { Some(http_client(&settings)?) };
         let state = self.states.of(&settings.name, settings.limits.state);
         let context = Arc::new(CloudContext::new(settings, state, http));

@@ -26,6 +26,6 @@ pub use component::{LoadPolicy, Package, Seal};
 pub use ed25519_dalek::VerifyingKey;
 pub use engine::{Runtime, digest, private_directory, write_atomically};
 pub use error::{Error, ErrorKind, LoadError};
-pub use host::{Host, Prepared, Strictness};
+pub use host::{Host, INSTANCE, Prepared, Strictness};
 pub use settings::{CloudSettings, Grants, HypervisorSettings, Instances, Limits, Tls, Virtualization};
 pub use watch::{Changed, Watch};

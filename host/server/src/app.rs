@@ -93,6 +93,8 @@ pub async fn start(config: &Config, added: &Added, data: &Path) -> Result<Core, 
         require_signature: config.drivers.require_signature,
     };
     let host = Arc::new(Host::new(runtime, policy, Arc::new(StoreState(store.clone())))?);
+    let authority = Arc::new(Authority::open(&authority_directory(data), store.clone()).await?);
+    host.be(&authority.instance());
     for (name, cloud) in &config.clouds {
         host.add_cloud(settings(name, cloud)?)?;
     }
@@ -120,7 +122,6 @@ pub async fn start(config: &Config, added: &Added, data: &Path) -> Result<Core, 
     });
     let scheduler = Arc::new(Scheduler::new(store.clone()));
     let compute = Compute::new(Arc::clone(&host), Arc::clone(&scheduler), cistern(config)?);
-    let authority = Arc::new(Authority::open(&authority_directory(data), store.clone()).await?);
     let billing = Arc::new(Billing::new(store.clone(), tariff(&config.billing)));
     // Managers are called with our own certificate, whatever the listener shows.
     let own = OwnCertificate::new(&config.server, data);

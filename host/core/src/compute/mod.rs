@@ -27,6 +27,9 @@ use tokio_util::task::TaskTracker;
 /// How often is looked how far somebody else's operation is.
 const POLL: Duration = Duration::from_millis(50);
 
+/// Installations behind a cloud that are told of at most.
+const MOST_HOPS: usize = 32;
+
 /// The use cases around nodes.
 pub struct Compute {
     host: Arc<Host>,
@@ -151,6 +154,17 @@ impl Compute {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Which installations are behind a cloud, as far as its driver knows: where the provider is one itself, that, and what is behind
+    /// it.
+    pub fn upstream(&self, cloud: &str) -> Result<Vec<String>, Error> {
+        let status = self.cloud(cloud)?.status();
+        let Some(Ok(health)) = &status.health else { return Ok(Vec::new()) };
+        let extra: serde_json::Value = serde_json::from_str(&health.extra).unwrap_or_default();
+        let behind = extra["ostler"]["upstream"].as_array().cloned().unwrap_or_default();
+        let all = std::iter::once(extra["ostler"]["instance"].clone()).chain(behind);
+        Ok(all.filter_map(|id| id.as_str().map(str::to_owned)).take(MOST_HOPS).collect())
     }
 
     /// What the platform of a cloud has.

@@ -271,7 +271,7 @@ async fn answer(here: &Here, path: Option<&RawPathParams>, peer: &PeerInfo, requ
 
 async fn run(endpoint: Endpoint, method: &Method, call: &Call<'_>, body: Option<Value>) -> Result<Response, Fault> {
     match (endpoint, method.as_str()) {
-        (Endpoint::Version, _) => Ok(platform::version()),
+        (Endpoint::Version, _) => platform::version(call),
         (Endpoint::Resources, _) => platform::resources(call).await,
         (Endpoint::Images, "POST") => images::register(call, body).await,
         (Endpoint::Images, _) => images::list(call).await,
