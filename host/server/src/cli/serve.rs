@@ -65,18 +65,18 @@ impl Serve {
         }
         let metrics = Metrics::install(env!("CARGO_PKG_VERSION")).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
-        let result = runtime.block_on(serve(config, added, &self.data.directory, metrics));
+        let result = runtime.block_on(serve(config, &added, &self.data.directory, metrics));
         // Blocking work that is left (a compilation, say) is not worth waiting for.
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
     }
 }
 
-async fn serve(config: Config, added: Added, data: &Path, metrics: Metrics) -> Result<(), String> {
+async fn serve(config: Config, added: &Added, data: &Path, metrics: Metrics) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     // Asked for first, so that a signal during the start is not lost.
     let stop = Stop::new().map_err(|e| text(&e))?;
-    let core = app::start(&config, &added, data).await.map_err(|e| text(&e))?;
+    let core = app::start(&config, added, data).await.map_err(|e| text(&e))?;
     let password = std::env::var("OSTLER_ADMIN_PASSWORD").ok().filter(|password| !password.is_empty()).map(SecretString::from);
     if let Some(password) = core.identity.first_administrator(password).await.map_err(|e| text(&e))? {
         say(&format!("administrator: user `admin`, password `{}` (shown once)", password.expose_secret()));

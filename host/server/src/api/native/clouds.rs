@@ -120,7 +120,7 @@ fn check(new: NewCloud) -> Result<(clouds::NewCloud, Vec<String>), Error> {
     for (key, value) in new.secrets {
         let path = format!("clouds.{}.secrets.{key}", new.name);
         secret_name(&key).map_err(|message| invalid(format!("clouds.{}.secrets: {message}", new.name)))?;
-        let value = secret(value.0).map_err(|message| invalid(format!("{path}: {message}")))?;
+        let value = secret(&value.0).map_err(|message| invalid(format!("{path}: {message}")))?;
         settings.secrets.insert(key, value);
     }
     if !settings.grants.secrets && !settings.secrets.is_empty() {
@@ -142,7 +142,7 @@ fn one_line(problem: &config::Problem) -> String {
 }
 
 /// A secret as its file will give it back: line ends at its end do not count.
-fn secret(given: SecretString) -> Result<SecretString, String> {
+fn secret(given: &SecretString) -> Result<SecretString, String> {
     let text = given.expose_secret().trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err("is empty".to_owned());
