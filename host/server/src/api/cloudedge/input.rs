@@ -232,7 +232,7 @@ pub(super) fn time(text: &str) -> Option<i64> {
     let text = text.trim();
     let parse = |text: &str| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond);
     parse(text).or_else(|| {
-        let (time, offset) = text.rsplit_once(' ')?;
+        let (time, offset) = text.rsplit_once(' ').filter(|(time, _)| time.contains(':'))?;
         parse(&format!("{time}+{offset}"))
     })
 }

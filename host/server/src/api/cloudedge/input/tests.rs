@@ -159,6 +159,7 @@ fn times_are_read_in_all_the_forms_of_the_specification() {
         ("2012-09-19T09:00:00 02:00", Some(SEVEN)),
         ("2012-09-19T07:00:00.5Z", Some(SEVEN + 500_000)),
         ("2012-09-19T07:00:00", None),
+        ("2012-09-19 07:00:00", None),
         ("2012-09-19", None),
         ("yesterday", None),
         ("", None),
