@@ -28,7 +28,7 @@ macro_rules! kind {
     };
 }
 
-const KINDS: [(&str, &str, &str); 5] = [
+const KINDS: [(&str, &str, &str); 7] = [
     kind!(
         "pending operations",
         "o.id",
@@ -38,6 +38,8 @@ const KINDS: [(&str, &str, &str); 5] = [
     kind!("deployments", "deployment", "resources WHERE cloud = $1 AND token IS NOT NULL"),
     kind!("services", "id", "services WHERE cloud = $1"),
     kind!("nodes of services", "id", "service_nodes WHERE cloud = $1"),
+    kind!("instances", "id", "instances WHERE cloud = $1"),
+    kind!("registered images", "id", "images WHERE cloud = $1 AND token IS NOT NULL"),
     kind!("assigned machines", "id_vm", "assignments WHERE cloud = $1 AND status = 2"),
 ];
 

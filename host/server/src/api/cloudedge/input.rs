@@ -3,6 +3,7 @@
 use super::errors::{Fault, Name};
 use crate::api::body::{self, BodyError};
 use axum::body::Body;
+use base64::Engine;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use ostler_core::model::{Action, Force};
@@ -89,6 +90,20 @@ impl Members {
             Some(Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(Some(number.to_string())),
             Some(other) => Err(self.wrong(name, "a string", other)),
         }
+    }
+
+    /// A list of texts; none where it is not there.
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<String>, Fault> {
+        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
+        let texts = value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+        texts.ok_or_else(|| self.wrong(name, "a list of strings", value))
+    }
+
+    /// Bytes, in base64.
+    pub(super) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+        bytes.map(Some).map_err(|_| Fault::bad(format!("`{}.{name}` must be base64", self.of)))
     }
 
     /// A port, 1 to 65535.

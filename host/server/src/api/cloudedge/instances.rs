@@ -11,6 +11,10 @@ use serde_json::Value;
 
 /// Characters of the longest name.
 const LONGEST_NAME: usize = 255;
+/// Bytes of user data, public keys, and bytes of one of them, at most.
+const MOST_DATA: usize = 64 << 10;
+const MOST_KEYS: usize = 32;
+const LONGEST_KEY: usize = 16 << 10;
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Response, Fault> {
     let image = call.query.number("image")?;
@@ -37,7 +41,14 @@ pub(super) async fn create(call: &Call<'_>, body: Option<Value>) -> Result<Respo
         Some(flavor) => Some(flavor),
         None => members.word("size")?,
     };
-    let new = NewInstance { cloud: call.cloud()?.to_owned(), image, name, size, ..NewInstance::default() };
+    // Not in the text: what other platforms need that order machines here.
+    let (user_data, ssh_keys) = (members.bytes("user_data")?, members.texts("ssh_keys")?);
+    let fits = |key: &String| !key.is_empty() && key.len() <= LONGEST_KEY && !key.chars().any(char::is_control);
+    if user_data.as_ref().is_some_and(|data| data.len() > MOST_DATA) || ssh_keys.len() > MOST_KEYS || !ssh_keys.iter().all(fits) {
+        let limits = format!("{MOST_DATA} bytes of user data and {MOST_KEYS} keys of {LONGEST_KEY} bytes");
+        return Err(Fault::bad(format!("an instance has at most {limits}")));
+    }
+    let new = NewInstance { cloud: call.cloud()?.to_owned(), image, name, size, user_data, ssh_keys };
     let instance = call.app.core.instances.create(&call.who, new, call.key("cloudedge:instances")?).await?;
     Ok(json(StatusCode::ACCEPTED, &Named("instance", InstanceView::created(&instance, call.links()))))
 }

@@ -52,7 +52,7 @@ impl Edge {
         config.api.cloudedge.prefix = Some("/edge".into());
         config.server.trusted_proxies = vec!["10.0.0.1/32".parse().unwrap()];
         config.server.max_body_bytes = 1024;
-        let core = crate::app::start(&config, data.path()).await.unwrap();
+        let core = crate::app::start(&config, &crate::config::Added::default(), data.path()).await.unwrap();
         let root = Principal::new("test", vec![Role::Admin], Scheme::Operator);
         for name in ROLES {
             let role = if name == "customer" { Role::Guest } else { Role::parse(name).unwrap() };
