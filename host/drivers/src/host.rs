@@ -11,6 +11,7 @@ use crate::settings::CloudSettings;
 use arc_swap::ArcSwap;
 use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Identity};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use wasmtime::component::Linker;
@@ -27,8 +28,8 @@ pub struct Host {
     clouds: ArcSwap<BTreeMap<String, Arc<Cloud>>>,
     /// One change of versions at a time.
     swapping: tokio::sync::Mutex<()>,
-    /// Who this host is.
-    instance: OnceLock<String>,
+    /// Who this host is, and where its images are.
+    own: OnceLock<(String, PathBuf)>,
 }
 
 /// How to treat clouds for which a component does not work.
@@ -76,14 +77,14 @@ impl Host {
             states: States::new(state),
             clouds: ArcSwap::default(),
             swapping: tokio::sync::Mutex::new(()),
-            instance: OnceLock::new(),
+            own: OnceLock::new(),
         })
     }
 
     /// Says who this host is, once: clouds that are made from then on find it in their configuration under [`INSTANCE`], so that a
-    /// driver whose provider is another host can tell that it is not this one.
-    pub fn be(&self, instance: &str) {
-        let _ = self.instance.set(instance.to_owned());
+    /// driver whose provider is another host can tell that it is not this one. And where images lie that the host has fetched.
+    pub fn be(&self, instance: &str, images: &Path) {
+        let _ = self.own.set((instance.to_owned(), images.to_owned()));
     }
 
     /// Adds a cloud, or replaces the one of that name. It serves once its driver has been activated.
@@ -146,8 +147,9 @@ impl Host {
     }
 
     fn make_cloud(&self, mut settings: CloudSettings) -> Result<Cloud, LoadError> {
-        if let Some(instance) = self.instance.get() {
+        if let Some((instance, images)) = self.own.get() {
             settings.config.entry(INSTANCE.to_owned()).or_insert_with(|| instance.clone());
+            settings.images.get_or_insert_with(|| images.clone());
         }
         let http = if settings.grants.http.is_empty() { None } else { Some(http_client(&settings)?) };
         let state = self.states.of(&settings.name, settings.limits.state);

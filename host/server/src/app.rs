@@ -94,7 +94,7 @@ pub async fn start(config: &Config, added: &Added, data: &Path) -> Result<Core, 
     };
     let host = Arc::new(Host::new(runtime, policy, Arc::new(StoreState(store.clone())))?);
     let authority = Arc::new(Authority::open(&authority_directory(data), store.clone()).await?);
-    host.be(&authority.instance());
+    host.be(&authority.instance(), &data.join("images"));
     for (name, cloud) in &config.clouds {
         host.add_cloud(settings(name, cloud)?)?;
     }

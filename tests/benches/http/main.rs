@@ -11,6 +11,7 @@ mod change;
 mod client;
 mod deployments;
 mod director;
+mod forwarding;
 mod list;
 mod native;
 mod process;

@@ -90,11 +90,11 @@ pub(crate) fn pace() -> Pace {
 
 pub(crate) async fn house(config: &[(&str, &str)], pace: Pace) -> House {
     let compute = compute(&[&[("form", "plain")][..], config].concat()).await;
-    furnish(compute, Arc::default(), pace, "")
+    furnish(&compute, Arc::default(), pace, "")
 }
 
 /// A host that starts on what there is.
-pub(crate) fn furnish(compute: Arc<Compute>, fetcher: Arc<Fake>, pace: Pace, faults: &str) -> House {
+pub(crate) fn furnish(compute: &Arc<Compute>, fetcher: Arc<Fake>, pace: Pace, faults: &str) -> House {
     let store = compute.store().clone();
     let (told, crashed) = mpsc::unbounded_channel();
     let scheduler = Arc::new(Scheduler::new(store.clone()).with_faults(Faults::told(faults, told)));
@@ -126,7 +126,7 @@ impl House {
     /// The process dies, and begins again.
     pub(crate) async fn again(&mut self) {
         self.compute.scheduler().abort();
-        *self = furnish(Arc::clone(&self.compute), Arc::clone(&self.fetcher), self.pace, "");
+        *self = furnish(&self.compute, Arc::clone(&self.fetcher), self.pace, "");
         self.recovery.at_start().await.unwrap();
     }
 
@@ -364,7 +364,7 @@ async fn what_is_refused_is_not_on_record() {
 
     // A driver that cannot import.
     let other = compute(&[("form", "fake_driver")]).await;
-    let other = furnish(other, Arc::default(), pace(), "");
+    let other = furnish(&other, Arc::default(), pace(), "");
     let admin = other.admin().await;
     assert_eq!(class(&other.images.register(&admin, order("Wiki"), None).await), "unsupported");
     let listed = other.images.list(&admin, CLOUD).await.unwrap();
@@ -434,7 +434,7 @@ async fn every_step_of_images_breaks() {
                     }
                     runs += 1;
                     let pace = Pace { fetch_here, ..pace() };
-                    let house = furnish(Arc::clone(&compute), Arc::default(), pace, &plot);
+                    let house = furnish(&compute, Arc::default(), pace, &plot);
                     idle.extend(one_life(house, &plot).await);
                 }
             }

@@ -324,7 +324,7 @@ async fn an_instance_is_stopped_until_somebody_starts_it() {
         until(&house, &gus, made.id, InstanceState::Running).await;
         // Whoever does not wait is told that it is accepted: the host goes on.
         let hasty = crate::images::Pace { patience: Duration::from_millis(1), ..pace() };
-        let mut hasty = furnish(Arc::clone(&house.compute), Arc::default(), hasty, "");
+        let mut hasty = furnish(&house.compute, Arc::default(), hasty, "");
         let other = hasty.instances.create(&gus, new, None).await;
         if let Ok(other) = other {
             hasty.instances.act(&gus, CLOUD, other.id, Action::Start).await.unwrap();
@@ -347,7 +347,7 @@ async fn the_sweeper_leaves_instances_alone() {
     // An order that was undone takes effect late, as does one whose instance is deleted.
     let gone = house.instances.create(&gus, new.clone(), None).await.unwrap();
     house.instances.delete(&gus, CLOUD, gone.id).await.unwrap();
-    let broken = furnish(Arc::clone(&house.compute), Arc::default(), pace(), "create-instance.make-node.act:refused");
+    let broken = furnish(&house.compute, Arc::default(), pace(), "create-instance.make-node.act:refused");
     assert!(broken.instances.create(&gus, new, None).await.is_err());
     let operations = house.store.operations_list(&OperationFilter::default(), None, 1).await.unwrap();
     let failed = house.store.work_get(&operations[0].id).await.unwrap().unwrap().steps[0].token.clone().unwrap();
@@ -384,7 +384,7 @@ async fn every_step_of_instances_breaks() {
                 for keyed in [false, true] {
                     runs += 1;
                     let pace = crate::images::Pace { stop_here: true, ..pace() };
-                    let house = furnish(Arc::clone(&compute), Arc::default(), pace, &plot);
+                    let house = furnish(&compute, Arc::default(), pace, &plot);
                     idle.extend(one_life(house, &plot, keyed.then(|| runs.to_string())).await);
                 }
             }
