@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use wasmtime::component::Linker;
 
-/// The key of a cloud's configuration that has the host's own identifier, unless the operator has set it.
+/// The setting that says which host this is, to drivers that ask for it. It is not among all that are listed.
 pub const INSTANCE: &str = "instance";
 
 /// The plugin host.
@@ -81,8 +81,8 @@ impl Host {
         })
     }
 
-    /// Says who this host is, once: clouds that are made from then on find it in their configuration under [`INSTANCE`], so that a
-    /// driver whose provider is another host can tell that it is not this one. And where images lie that the host has fetched.
+    /// Says who this host is, once: drivers of clouds that are made from then on get it when they ask for the setting [`INSTANCE`], so
+    /// that one whose provider is another host can tell that it is not this one. And where images lie that the host has fetched.
     pub fn be(&self, instance: &str, images: &Path) {
         let _ = self.own.set((instance.to_owned(), images.to_owned()));
     }
@@ -148,7 +148,7 @@ impl Host {
 
     fn make_cloud(&self, mut settings: CloudSettings) -> Result<Cloud, LoadError> {
         if let Some((instance, images)) = self.own.get() {
-            settings.config.entry(INSTANCE.to_owned()).or_insert_with(|| instance.clone());
+            settings.instance.get_or_insert_with(|| instance.clone());
             settings.images.get_or_insert_with(|| images.clone());
         }
         let http = if settings.grants.http.is_empty() { None } else { Some(http_client(&settings)?) };

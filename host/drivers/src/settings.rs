@@ -156,6 +156,8 @@ pub struct CloudSettings {
     pub grants: Grants,
     /// Values for the `config` capability.
     pub config: BTreeMap<String, String>,
+    /// Who the host is, for drivers that ask for the setting `instance`.
+    pub instance: Option<String>,
     /// Values for the `secrets` capability.
     pub secrets: BTreeMap<String, SecretString>,
     /// What the driver may take.
@@ -185,6 +187,7 @@ impl CloudSettings {
             tls: Tls::default(),
             hypervisor: HypervisorSettings::default(),
             images: None,
+            instance: None,
         }
     }
 }

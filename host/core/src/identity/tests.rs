@@ -151,6 +151,7 @@ fn roles_permit_what_the_table_says() {
         SeeInstances,
         ManageInstances,
         ManageGuests,
+        ChangeClouds,
     ];
     for (role, permitted) in [
         (Role::Admin, &most[..]),

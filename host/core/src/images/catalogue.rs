@@ -28,7 +28,7 @@ pub(super) struct Changes {
 }
 
 impl Images {
-    /// Brings the records of a cloud up to what its provider lists. Whether anything changed.
+    /// Brings the records of a cloud up to what its provider lists. Whether they have to be read again.
     pub(super) async fn catch_up(&self, cloud: &Arc<Cloud>, records: &[ImageRecord], listed: &[Image]) -> Result<bool, Error> {
         let changes = compare(records, listed);
         let mut seen = changes.seen;
@@ -55,16 +55,17 @@ impl Images {
                 adopt.push(one);
             }
         }
-        let mut changed = 0;
+        // Also where somebody else was faster: what he noted is to be read.
+        let changed = !seen.is_empty() || !adopt.is_empty();
         if !seen.is_empty() {
-            changed += self.store.images_seen(&seen).await?;
+            self.store.images_seen(&seen).await?;
         }
         if !adopt.is_empty() {
             let mut told = event("image.adopted", cloud.name(), cloud.name(), &Principal::host().user);
             told.data = json!({ "images": adopt.iter().map(|one| one.provider_id.as_str()).collect::<Vec<_>>() });
-            changed += self.store.images_adopt(cloud.name(), &adopt, &told).await?;
+            self.store.images_adopt(cloud.name(), &adopt, &told).await?;
         }
-        Ok(changed > 0)
+        Ok(changed)
     }
 
     /// One image of a cloud, as it is at present. [`Error::NoImageRecord`].

@@ -1,6 +1,7 @@
 //! `config`: the cloud's configuration.
 
 use crate::guest::Guest;
+use crate::host::INSTANCE;
 use crate::v0_1::imports::config::Host;
 
 impl Host for Guest {
@@ -9,7 +10,8 @@ impl Host for Guest {
     }
 
     fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.cloud.settings.config.get(&key).cloned())
+        let own = || self.cloud.settings.instance.clone().filter(|_| key == INSTANCE);
+        Ok(self.cloud.settings.config.get(&key).cloned().or_else(own))
     }
 
     fn entries(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
