@@ -199,7 +199,7 @@ async fn what_cannot_serve_is_refused_by_name_and_leaves_nothing() {
 }
 
 /// Drivers only hear that they may not; the operator hears where they wanted to go.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_origin_that_is_not_granted_is_named() {
     let server = Setup::configured(CONFIG).start().await;
     assert_eq!(server.install("probe", components::probe()).await.status, 200);
