@@ -65,7 +65,9 @@ fn head(bytes: &[u8]) -> Option<(u16, usize, usize)> {
         let (name, value) = line.split_at_checked(NAME.len())?;
         name.eq_ignore_ascii_case(NAME).then(|| number(value))?
     });
-    Some((u16::try_from(status).ok()?, end + 4, length.expect("answers have a length")))
+    // An answer without content has no length either (RFC 9110, section 8.6).
+    let length = if status == 204 { 0 } else { length.expect("answers have a length") };
+    Some((u16::try_from(status).ok()?, end + 4, length))
 }
 
 /// A request without a body.
