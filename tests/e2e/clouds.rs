@@ -134,6 +134,8 @@ async fn a_cloud_comes_serves_survives_and_goes() {
         assert!(complained(&server, &["cloud", "remove", "lab"]).contains("no cloud is called `lab`"));
         said(&server, &["cloud", "add", "lab", "--driver", "dummy", "--config", "nodes=2"]);
         assert_eq!(nodes(&server, "lab").await, left, "{remove:?}");
+        let edge = server.as_operator("GET", "/lab/cloudedge/images", "").await;
+        assert_eq!(edge.status, 200, "every API serves it: {}", edge.text());
     }
     said(&server, &["cloud", "remove", "lab"]);
     server.kill();

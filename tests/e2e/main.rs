@@ -12,6 +12,7 @@ mod conpaas;
 mod containment;
 mod durable;
 mod errors;
+mod federation;
 mod indigo;
 mod openstack;
 mod platform;

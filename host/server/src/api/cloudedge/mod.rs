@@ -242,7 +242,8 @@ async fn answer(here: &Here, path: Option<&RawPathParams>, peer: &PeerInfo, requ
     }
     let dialect = &here.app.config.api.cloudedge;
     let named = part(path, "cloud");
-    if let Some(cloud) = named.filter(|cloud| !here.app.config.clouds.contains_key(*cloud)) {
+    // Also one that was added since the start.
+    if let Some(cloud) = named.filter(|cloud| here.app.core.host.cloud(cloud).is_err()) {
         return Err(Fault::new(Name::ItemNotFound, format!("there is no cloud `{}`", input::shown(cloud))));
     }
     let id = match part(path, "id") {
