@@ -63,7 +63,7 @@ async fn orders_outlive_the_near_one() {
         tokio::spawn(async move {
             let key = format!("key-{at}");
             let request = http::Request::post("/api/v1/vm/start/home1")
-                .header("host", "near")
+                .header("host", "127.0.0.1")
                 .header("content-type", "application/json")
                 .header("idempotency-key", key)
                 .body(body.into())
