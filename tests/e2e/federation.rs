@@ -1,6 +1,5 @@
 //! A cloud of Ostlers: one whose provider is another, which is killed in the middle of orders; and two that lead to each other.
 
-use ostler_tests::director::Director;
 use ostler_tests::{PATIENCE, Server, Setup, components, eventually};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -101,8 +100,7 @@ async fn orders_outlive_the_near_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_is_found() {
     let far = far().await;
-    // By HTTPS, with the far authority trusted; and then the far one is told to use itself.
-    assert!(Director::of(&far).address().port() > 0);
+    // It is told to use itself.
     let url = format!("http://{}/cloudedge", far.address());
     assert_eq!(far.install("edge", components::edge()).await.status, 200);
     let origin = url.split("/cloudedge").next().unwrap();
