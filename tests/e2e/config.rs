@@ -99,6 +99,8 @@ async fn health_readiness_and_metrics() {
         "ostler_connections",
         "ostler_build_info",
         "ostler_driver_breaker_open",
+        "ostler_forwarding_connections_total",
+        "ostler_forwarding_bytes_total",
     ] {
         assert!(reply.text().lines().any(|line| line.starts_with(name)), "{name} in\n{}", reply.text());
     }

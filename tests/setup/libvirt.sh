@@ -2,15 +2,16 @@
 # A real libvirt with QEMU for the tests, and an image of a guest that boots in seconds without hardware virtualization. libvirtd has
 # namespaces of its own (network, processes, mounts): guests reach nothing outside, the machine's own libvirt, routes and firewall are
 # not touched, and nothing is left when it stops.
+#   libvirt.sh install            the packages only, also those that building with libvirt needs
 #   libvirt.sh start DIR          prints how to reach it, as shell variables (also in DIR/env)
 #   libvirt.sh exec DIR COMMAND   runs a command in the network where the guests are
 #   libvirt.sh restart DIR        kills libvirtd, which is started again; guests go on
 #   libvirt.sh stop DIR
 # Needs root. Installs packages of Debian or Ubuntu that are missing; the guest's parts are unpacked, not installed.
 #
-# There are the network `default` (192.168.122.0/24, DHCP), the pool `default` for disks and the pool `images` with `tiny.qcow2`. The
-# guest serves HTTP on port 80: `/index.html` says how often it has booted, `/user-data` and `/meta-data` what its seed disk has. It
-# answers a request to shut down.
+# There are the network `default` (192.168.122.0/24, DHCP), the pool `default` for disks, the pool `images` with `tiny.qcow2` and the
+# pool `small` with room for 20 MB. The guest serves HTTP on port 80: `/index.html` says how often it has booted, `/user-data` and
+# `/meta-data` what its seed disk has. It answers a request to shut down.
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH=$PATH:/usr/sbin:/sbin
 
@@ -32,20 +33,22 @@ keeper() {
 }
 
 packages() {
-    local package missing=() wanted=(libvirt-daemon libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base iptables iproute2 cpio curl)
+    local package log missing=() wanted=(libvirt-daemon libvirt-clients libvirt-dev pkg-config qemu-system-x86 qemu-utils dnsmasq-base iptables iproute2 cpio curl)
     for package in "${wanted[@]}"; do
         prints 'install ok installed' dpkg-query -W -f='${Status}\n' "$package" || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || fail "these packages are missing: ${missing[*]}"
     say "installing ${missing[*]}"
+    log=$(mktemp)
     apt-get -qq update >&2
     # QEMU's parts must have one version: one from another archive would be removed, and libvirt cannot do without qemu-img.
     local version
     version=$(apt-cache policy qemu-system-x86 | awk '/Candidate:/ {print $2}')
     apt-get -o DPkg::Lock::Timeout=300 -qq -y --allow-downgrades --no-install-recommends install \
-        "${missing[@]/#qemu-utils/qemu-utils=$version}" "qemu-utils=$version" >"$dir/install.log" 2>&1 ||
-        { tail -n 5 "$dir/install.log" >&2; fail "the packages cannot be installed"; }
+        "${missing[@]/#qemu-utils/qemu-utils=$version}" "qemu-utils=$version" >"$log" 2>&1 ||
+        { tail -n 5 "$log" >&2; fail "the packages cannot be installed"; }
+    rm -f "$log"
 }
 
 # What the guest does from its start to its end.
@@ -169,6 +172,8 @@ keep() {
     done
     printf 'listen_tls = 0\nunix_sock_rw_perms = "0700"\nauth_unix_ro = "none"\nauth_unix_rw = "none"\nlog_outputs = "3:file:/var/log/libvirt/libvirtd.log"\n' >/etc/libvirt/libvirtd.conf
     printf 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nremember_owner = 0\n' >/etc/libvirt/qemu.conf
+    mkdir -p "$dir/small"
+    mount -t tmpfs -o size=20m tmpfs "$dir/small"
     ip link set lo up
     virtlogd &
     # Started again when a test ends it.
@@ -213,7 +218,7 @@ XML
     prints default v net-list --name || v net-start default >/dev/null
     [ -f "$dir/images/tiny.qcow2" ] || cp "$image" "$dir/images/tiny.qcow2"
     local pool
-    for pool in default:disks images:images; do
+    for pool in default:disks images:images small:small; do
         v pool-info "${pool%:*}" >/dev/null 2>&1 || v pool-define-as "${pool%:*}" dir --target "$dir/${pool#*:}" >/dev/null
         prints "${pool%:*}" v pool-list --name || v pool-start "${pool%:*}" >/dev/null
     done
@@ -226,8 +231,9 @@ ENV
     cat "$dir/env"
 }
 
-[ -n "$dir" ] || fail "usage: libvirt.sh start|stop DIR, libvirt.sh exec DIR COMMAND"
+[ -n "$dir" ] || [ "$action" = install ] || fail "usage: libvirt.sh install, libvirt.sh start|restart|stop DIR, libvirt.sh exec DIR COMMAND"
 case "$action" in
+install) packages ;;
 start) start ;;
 keep) keep ;;
 exec)
@@ -245,5 +251,5 @@ stop)
     while keeper >/dev/null; do sleep 0.1; done
     rm -rf "$dir"
     ;;
-*) fail "usage: libvirt.sh start|stop DIR, libvirt.sh exec DIR COMMAND" ;;
+*) fail "nothing is called `$action`" ;;
 esac

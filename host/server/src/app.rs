@@ -20,10 +20,7 @@ use ostler_core::schedules::Schedules;
 use ostler_core::services::{Machine, Registration, ServiceType, Services, Settings};
 use ostler_core::sweeper::{Orphans, Sweeper};
 use ostler_core::{Core, StoreState};
-use ostler_drivers::{
-    CloudSettings, Grants, Host, HypervisorSettings, Limits, LoadPolicy, Runtime, Tls, VerifyingKey, Virtualization,
-    private_directory,
-};
+use ostler_drivers::{CloudSettings, Grants, Host, Limits, LoadPolicy, Runtime, Tls, VerifyingKey, private_directory};
 use ostler_egress::{AddressPolicy, Allow, Client, ClientConfig, Identity as ClientIdentity, Origin, Timeouts};
 use ostler_images::Fetcher;
 use ostler_registries::{Holder, Registries};
@@ -382,23 +379,9 @@ pub fn settings(name: &str, cloud: &config::Cloud) -> Result<CloudSettings, Star
             config::Instances::Fresh => ostler_drivers::Instances::Fresh,
         },
         tls: Tls { ca_pem: cloud.tls.ca.as_ref().map(read).transpose()?, identity },
-        hypervisor: hypervisor(&cloud.hypervisor),
+        hypervisor: cloud.hypervisor.clone(),
         ..CloudSettings::new(name, &cloud.driver)
     })
-}
-
-fn hypervisor(config: &config::Hypervisor) -> HypervisorSettings {
-    HypervisorSettings {
-        pools: config.pools.clone(),
-        image_pools: config.image_pools.clone(),
-        networks: config.networks.clone(),
-        devices: config.devices.clone(),
-        virtualization: match config.virtualization {
-            config::Virtualization::Auto => Virtualization::Auto,
-            config::Virtualization::Kvm => Virtualization::Kvm,
-            config::Virtualization::Qemu => Virtualization::Qemu,
-        },
-    }
 }
 
 /// A value as drivers get it: a text as it is, everything else as JSON.

@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use metrics::{describe_gauge, gauge};
+use metrics::{describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -83,6 +83,7 @@ impl Metrics {
         let handle = builder()?.install_recorder()?;
         let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         describe_process();
+        describe_forwarding();
         gauge!("ostler_build_info", "version" => version, "architecture" => std::env::consts::ARCH).set(1.0);
         Ok(Self { handle, started: Arc::new(Started { monotonic: Instant::now(), unix_seconds }) })
     }
@@ -119,6 +120,16 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets(COUNTS)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)
+}
+
+fn describe_forwarding() {
+    describe_counter!("ostler_forwarding_connections_total", "Connections and UDP peers that came to forwarded ports.");
+    describe_counter!(
+        "ostler_forwarding_refused_total",
+        "Those of them that were turned away: there were too many, or the instance could not be reached."
+    );
+    describe_gauge!("ostler_forwarding_connections", "Connections and UDP peers that are forwarded at present.");
+    describe_counter!("ostler_forwarding_bytes_total", "Bytes that instances were sent, and have sent.");
 }
 
 fn describe_process() {

@@ -14,7 +14,7 @@ const ROUNDS: usize = 5;
 const TURN: Duration = Duration::from_millis(200);
 
 /// State that is empty and stays so: what the dummy driver shows before the first change.
-struct Empty;
+pub(crate) struct Empty;
 
 #[async_trait]
 impl StateBackend for Empty {

@@ -1,7 +1,7 @@
 //! What the server costs, as ratios to reference programs measured in the same run.
 //!
 //! `cargo bench --profile release --workspace --bench http` after a build of the whole workspace; names of sections (`list`,
-//! `large`, `change`, `call`, `start`, `swap`, `director`, `deployments`, `forwarding`) run only those. Prints a table, writes
+//! `large`, `change`, `call`, `start`, `swap`, `director`, `deployments`, `forwarding`, `hypervisor`) run only those. Prints a table, writes
 //! `target/bench/http.json`, and fails where a bar is missed. Whatever is compared is measured in turns, and each figure is the
 //! median over the turns, so that what else the machine does falls on both sides.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
@@ -12,6 +12,8 @@ mod client;
 mod deployments;
 mod director;
 mod forwarding;
+#[cfg(feature = "libvirt")]
+mod hypervisor;
 mod list;
 mod native;
 mod process;
@@ -27,7 +29,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SECTIONS: [&str; 9] = ["list", "large", "change", "call", "start", "swap", "director", "deployments", "forwarding"];
+const SECTIONS: [&str; 10] =
+    ["list", "large", "change", "call", "start", "swap", "director", "deployments", "forwarding", "hypervisor"];
 
 /// Clouds for every section but those about the start and the swap, which take what the program has by default.
 const CONFIGURATION: &str = r#"
@@ -103,6 +106,10 @@ fn main() -> ExitCode {
     }
     if wanted("forwarding") {
         forwarding::run(&mut report);
+    }
+    #[cfg(feature = "libvirt")]
+    if wanted("hypervisor") {
+        hypervisor::run(&mut report);
     }
     report.finish()
 }

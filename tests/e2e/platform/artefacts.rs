@@ -25,7 +25,7 @@ impl Drop for Artefacts {
 }
 
 impl Artefacts {
-    /// Serves this image as `tiny.qcow2`, and besides: `tiny.tar.gz` with the same in it, and the bad ones of [`BAD`].
+    /// Serves this image as `tiny.qcow2`, and besides: `tiny.tar.gz` with the same in it, `empty.qcow2`, and the bad ones of [`BAD`].
     pub(super) async fn serve(image: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
@@ -35,6 +35,7 @@ impl Artefacts {
             assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         };
         run("tar", &["-czf", "tiny.tar.gz", "tiny.qcow2"]);
+        run("qemu-img", &["create", "-q", "-f", "qcow2", "empty.qcow2", "1M"]);
         run("qemu-img", &["create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/shadow", "backed.qcow2", "1M"]);
         run(
             "qemu-img",

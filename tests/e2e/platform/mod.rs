@@ -4,6 +4,7 @@
 //! variables. The server must be built with the feature `libvirt`.
 
 mod artefacts;
+mod faults;
 
 use artefacts::{Artefacts, BAD};
 use base64::Engine;
@@ -81,7 +82,7 @@ struct Platform {
 }
 
 impl Platform {
-    async fn start(artefacts: &Artefacts, first_port: u16) -> Self {
+    async fn start(artefacts: &Artefacts, first_port: u16, more: &str) -> Self {
         let (uri, origin) = (variable("OSTLER_TEST_LIBVIRT"), artefacts.url(""));
         let config = format!(
             "[clouds.default]\ndriver = \"libvirt\"\ngrants = {{ hypervisor = \"{uri}\" }}\n\
@@ -90,7 +91,7 @@ impl Platform {
              [clouds.default.hypervisor]\npools = [\"default\"]\nvirtualization = \"qemu\"\n\
              [images]\ninside = [\"{}\"]\n\
              [forwarding]\nlisten = \"127.0.0.1\"\nports = \"{first_port}-{}\"\n\
-             [metrics]\ninterval_seconds = 2\n[work]\nsweep_seconds = 2\n[api.cloudedge]\n",
+             [metrics]\ninterval_seconds = 2\n[work]\nsweep_seconds = 2\n[api.cloudedge]\n{more}",
             origin.trim_end_matches('/'),
             first_port + 9,
         );
@@ -100,14 +101,25 @@ impl Platform {
         Self { server }
     }
 
+    fn authorization() -> String {
+        format!("Basic {}", STANDARD.encode(format!("admin:{PASSWORD}")))
+    }
+
     async fn call(&self, method: &str, path: &str, body: &Value) -> Reply {
-        let authorization = format!("Basic {}", STANDARD.encode(format!("admin:{PASSWORD}")));
+        self.tried(method, path, body).await.unwrap()
+    }
+
+    /// The same, where the server may die.
+    async fn tried(&self, method: &str, path: &str, body: &Value) -> Result<Reply, String> {
+        let authorization = Self::authorization();
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let mut headers = vec![("authorization", authorization.as_str())];
         if !body.is_empty() {
             headers.push(("content-type", "application/json"));
         }
-        self.server.client().call(method, path, &headers, body).await
+        let mut client = self.server.client();
+        let request = client.request(method, path, &headers, body);
+        client.send(request).await
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -200,7 +212,7 @@ async fn from_a_url_to_a_guest_that_answers_and_back_to_nothing() {
     let foreign = Foreign::place();
     let before = there();
     let artefacts = Artefacts::serve(variable("OSTLER_TEST_LIBVIRT_IMAGE").as_ref()).await;
-    let mut platform = Platform::start(&artefacts, free_port()).await;
+    let mut platform = Platform::start(&artefacts, free_port(), "").await;
     let resources = platform.get("/cloudedge/platform/resources").await;
     assert!(resources["cpu"]["vcpu"].as_u64() >= Some(1) && resources["ram"].as_u64() >= Some(100), "{resources}");
 
@@ -302,7 +314,7 @@ async fn images_that_must_not_be_are_not() {
     let foreign = Foreign::place();
     let before = there();
     let artefacts = Artefacts::serve(variable("OSTLER_TEST_LIBVIRT_IMAGE").as_ref()).await;
-    let platform = Platform::start(&artefacts, free_port()).await;
+    let platform = Platform::start(&artefacts, free_port(), "").await;
     // At once, by their address.
     for reference in ["file:///etc/shadow", "ftp://127.0.0.1/x", "/etc/shadow", "http://", ""] {
         let order = json!({ "image": { "name": "bad", "imageRef": reference } });

@@ -33,6 +33,9 @@ pub(crate) trait Fetch: Send + Sync {
 
     /// See [`Fetcher::forget`].
     async fn forget(&self, name: &str) -> Result<(), Error>;
+
+    /// See [`Fetcher::tidy`].
+    async fn tidy(&self, older_than: Duration) -> Result<usize, Error>;
 }
 
 #[async_trait]
@@ -53,6 +56,10 @@ impl Fetch for Fetcher {
 
     async fn forget(&self, name: &str) -> Result<(), Error> {
         Fetcher::forget(self, name).await
+    }
+
+    async fn tidy(&self, older_than: Duration) -> Result<usize, Error> {
+        Fetcher::tidy(self, older_than).await
     }
 }
 

@@ -75,6 +75,9 @@ pub struct NewImage {
     pub checksum: Option<String>,
 }
 
+/// How often is looked for images that were fetched in part and left.
+const TIDY: Duration = Duration::from_hours(1);
+
 /// How long things take, and how often something is tried.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
@@ -153,6 +156,20 @@ impl Images {
 
     pub(crate) fn pace(&self) -> &Pace {
         &self.pace
+    }
+
+    /// Removes now and then what was fetched in part and is not wanted any more, until the task that runs it is dropped.
+    pub async fn tidy(self: Arc<Self>) {
+        let Some(fetcher) = &self.fetcher else { return };
+        let mut interval = tokio::time::interval(TIDY);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            // No import lasts twice as long as one may.
+            if let Err(error) = fetcher.tidy(self.pace.import * 2).await {
+                tracing::warn!(%error, "the staging directory of images could not be tidied");
+            }
+        }
     }
 
     /// The images of a cloud, by number. What the provider has besides is put on record first; where it does not answer, what is

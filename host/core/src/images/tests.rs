@@ -30,6 +30,8 @@ pub(crate) struct Fake {
     failures: Mutex<VecDeque<ostler_images::Error>>,
     /// What lies in the directory.
     ready: Mutex<BTreeSet<String>>,
+    /// How long what is tidied away has lain there.
+    tidied: Mutex<Option<Duration>>,
 }
 
 #[async_trait]
@@ -60,6 +62,11 @@ impl Fetch for Fake {
     async fn forget(&self, name: &str) -> Result<(), ostler_images::Error> {
         self.ready.lock().remove(name);
         Ok(())
+    }
+
+    async fn tidy(&self, older_than: Duration) -> Result<usize, ostler_images::Error> {
+        *self.tidied.lock() = Some(older_than);
+        Ok(1)
     }
 }
 
@@ -249,6 +256,22 @@ async fn what_a_provider_has_is_adopted() {
     house.images.delete(&admin, CLOUD, adopted.id).await.unwrap();
     assert_eq!(house.images.list(&admin, CLOUD).await.unwrap().len(), 3);
     assert!(house.told().await.contains(&"image.adopted".to_owned()));
+}
+
+#[tokio::test]
+async fn what_was_fetched_in_part_and_left_is_tidied_away() {
+    let house = house(&[], pace()).await;
+    let tidying = tokio::spawn(Arc::clone(&house.images).tidy());
+    let began = Instant::now();
+    let after = loop {
+        if let Some(after) = *house.fetcher.tidied.lock() {
+            break after;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "nobody tidies");
+        tokio::task::yield_now().await;
+    };
+    assert!(after > house.pace.import, "an import under way is left alone");
+    tidying.abort();
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode, Uri};
+use metrics::{counter, gauge};
+use ostler_core::forwarding::Counters;
 use ostler_core::identity::Permission;
 use std::sync::atomic::Ordering;
 
@@ -77,5 +79,18 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn metrics(State(app): State<App>) -> Response {
+    forwarded(app.core.forwarding.counters());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render()).into_response()
+}
+
+/// What is counted where it is forwarded is told when somebody asks.
+fn forwarded(counters: Counters) {
+    let Counters { accepted, refused, active, bytes_to_instances, bytes_from_instances } = counters;
+    counter!("ostler_forwarding_connections_total").absolute(accepted);
+    counter!("ostler_forwarding_refused_total").absolute(refused);
+    // Far below 2^53: each needs descriptors.
+    #[allow(clippy::cast_precision_loss)]
+    gauge!("ostler_forwarding_connections").set(active as f64);
+    counter!("ostler_forwarding_bytes_total", "direction" => "to_instances").absolute(bytes_to_instances);
+    counter!("ostler_forwarding_bytes_total", "direction" => "from_instances").absolute(bytes_from_instances);
 }

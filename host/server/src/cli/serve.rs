@@ -120,6 +120,7 @@ async fn serve(config: Config, added: &Added, data: &Path, metrics: Metrics) -> 
     background.spawn(Arc::clone(&core.services).meter());
     background.spawn(Arc::clone(&core.deployments).meter());
     background.spawn(Arc::clone(&core.forwarding).run());
+    background.spawn(Arc::clone(&core.images).tidy());
     background.spawn(Arc::clone(&core.measuring).run());
     if config.store.keep_days > 0 {
         let keep = Duration::from_secs(config.store.keep_days.saturating_mul(86_400));

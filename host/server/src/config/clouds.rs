@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use ostler_drivers::{HypervisorSettings, Virtualization};
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::Spanned;
@@ -13,7 +14,7 @@ use url::Url;
 use super::problem::Place;
 use super::reader::{Section, Text, kind, reason};
 use super::sections::base_url;
-use super::types::{Cloud, Grants, Hypervisor, Instances, Limits, OutgoingTls, Placing, Secret, SecretSource, Virtualization};
+use super::types::{Cloud, Grants, Instances, Limits, OutgoingTls, Placing, Secret, SecretSource};
 
 /// Names that a cloud cannot have, since they are words of the APIs' paths.
 pub const RESERVED_NAMES: &[&str] = &[
@@ -90,6 +91,15 @@ pub(super) fn cloud(section: &Section<'_, '_>) -> Cloud {
             "cannot be read by the driver: grants.secrets is false",
         );
     }
+    let hypervisor_section = section.section("hypervisor");
+    let hypervisor = hypervisor(&hypervisor_section);
+    if grants.hypervisor.is_none() && hypervisor != HypervisorSettings::default() {
+        section.reader.warning(
+            &hypervisor_section.place,
+            &hypervisor_section.path,
+            "has no effect: grants.hypervisor names no connection, such as \"qemu:///system\"",
+        );
+    }
     let tls = section.section("tls");
     let (certificate, key) = tls.pair_of_files("certificate", "key");
     Cloud {
@@ -101,18 +111,18 @@ pub(super) fn cloud(section: &Section<'_, '_>) -> Cloud {
         instances: section.choice("instances", &[("warm", Instances::Warm), ("fresh", Instances::Fresh)]).unwrap_or_default(),
         tls: OutgoingTls { ca: tls.file("ca"), certificate, key },
         deployments: deployments(&section.section("deployments")),
-        hypervisor: hypervisor(&section.section("hypervisor")),
+        hypervisor,
     }
 }
 
-fn hypervisor(section: &Section<'_, '_>) -> Hypervisor {
-    let defaults = Hypervisor::default();
+fn hypervisor(section: &Section<'_, '_>) -> HypervisorSettings {
+    let defaults = HypervisorSettings::default();
     let names = |key, default: Vec<String>| {
         let names: Vec<String> = section.texts(key).into_iter().map(|text| text.value).collect();
         if names.is_empty() { default } else { names }
     };
     let ways = [("auto", Virtualization::Auto), ("kvm", Virtualization::Kvm), ("qemu", Virtualization::Qemu)];
-    Hypervisor {
+    HypervisorSettings {
         pools: names("pools", defaults.pools),
         image_pools: names("image_pools", defaults.image_pools),
         networks: names("networks", defaults.networks),

@@ -28,9 +28,9 @@ pub use self::env::{VARIABLES, Variable, unknown_variables};
 pub use self::platform::Images;
 pub use self::problem::{Problem, Problems, Severity};
 pub use self::types::{
-    Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Hypervisor, Indigo, Instances, Limits,
-    ListenerChoice, Log, LogFormat, Mail, Mode, Oidc, OutgoingTls, Placing, Registries, Secret, SecretSource, Server,
-    ServiceType, Services, Store, TrustedKey, Virtualization, Work,
+    Api, Billing, Callbacks, Cloud, Config, Conpaas, Crs4, Dialect, Drivers, Grants, Indigo, Instances, Limits, ListenerChoice,
+    Log, LogFormat, Mail, Mode, Oidc, OutgoingTls, Placing, Registries, Secret, SecretSource, Server, ServiceType, Services,
+    Store, TrustedKey, Work,
 };
 
 /// The largest configuration file, in bytes.

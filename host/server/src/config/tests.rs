@@ -550,7 +550,8 @@ fn files_that_cannot_be_read() {
 #[test]
 fn warnings_do_not_prevent_the_start() {
     let config = good(
-        "[clouds.lab]\ndriver = \"dummy\"\ngrants.secrets = false\nsecrets.a = { env = \"PROD_PASSWORD\" }\nconfig.api_token = \"canary-5ecret\"",
+        "[clouds.lab]\ndriver = \"dummy\"\ngrants.secrets = false\nsecrets.a = { env = \"PROD_PASSWORD\" }\nconfig.api_token = \"canary-5ecret\"\n\
+         [clouds.lab.hypervisor]\npools = [\"fast\"]",
     );
     let lines: Vec<String> =
         config.warnings.iter().map(|warning| warning.to_string().lines().next().unwrap().to_owned()).collect();
@@ -559,6 +560,7 @@ fn warnings_do_not_prevent_the_start() {
         [
             "ostler.toml:4:1: warning: clouds.lab.secrets: cannot be read by the driver: grants.secrets is false",
             "ostler.toml:5:8: warning: clouds.lab.config.api_token: looks like a secret: better in `secrets`, where it is never shown",
+            "ostler.toml:6:1: warning: clouds.lab.hypervisor: has no effect: grants.hypervisor names no connection, such as \"qemu:///system\"",
         ]
     );
 }
