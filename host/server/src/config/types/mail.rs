@@ -26,7 +26,7 @@ pub struct Mail {
 
 impl Mail {
     /// In a line, for people.
-    pub(super) fn described(&self) -> String {
+    pub(in super::super) fn described(&self) -> String {
         let tls = match self.tls {
             ostler_mail::Tls::StartTls => "STARTTLS",
             ostler_mail::Tls::Implicit => "TLS",

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use base64::Engine;
 use ipnet::IpNet;
