@@ -3,8 +3,12 @@
 use ostler_tests::{PATIENCE, Server, Setup, components, eventually};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use tokio::net::{TcpListener, TcpStream};
 
 const PASSWORD: &str = "canary-of-the-far-side";
+const ORDERS: usize = 8;
 
 /// The far one: machines that take a moment.
 async fn far() -> Server {
@@ -38,6 +42,113 @@ async fn nodes(near: &Server) -> Vec<Value> {
     near.get("/api/v1/nodes/home1").await.json()["nodes"].as_array().cloned().unwrap_or_default()
 }
 
+fn order(name: &str, image: &str) -> String {
+    json!({ "name": name, "image": image, "size": "default" }).to_string()
+}
+
+/// Orders at once, each with a key; whether each was answered.
+fn ordered(near: &Server, image: &str) -> Vec<tokio::task::JoinHandle<bool>> {
+    let order = |at: usize| {
+        let (mut client, body) = (near.client(), order(&format!("n{at}"), image));
+        tokio::spawn(async move {
+            let key = format!("key-{at}");
+            let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+            let request = client.request("POST", "/api/v1/vm/start/home1", &headers, body);
+            client.send(request).await.is_ok_and(|reply| reply.status == 200)
+        })
+    };
+    (0..ORDERS).map(order).collect()
+}
+
+/// The same orders, until each has its answer.
+async fn ordered_again(near: &Server, image: &str, taken: usize) {
+    for at in 0..ORDERS {
+        let (key, body) = (format!("key-{at}"), order(&format!("n{at}"), image));
+        eventually(&format!("order {at} of which {taken} were answered"), PATIENCE, async || {
+            let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+            let again = near.call("POST", "/api/v1/vm/start/home1", &headers, body.clone()).await;
+            (again.status == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Removes every node that the near one shows, also where the first request for it fails.
+async fn removed(near: &Server) {
+    eventually("all are removed", PATIENCE, async || {
+        for node in nodes(near).await {
+            near.json("PUT", "/api/v1/vm/stop/home1", &json!({ "node": node["id"] }).to_string()).await;
+        }
+        let listed = near.get("/api/v1/nodes/home1").await;
+        (listed.status == 200 && listed.json()["nodes"].as_array().is_some_and(Vec::is_empty)).then_some(())
+    })
+    .await;
+}
+
+/// An address that stays, in front of a server whose address changes.
+struct Relay {
+    address: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
+}
+
+impl Relay {
+    async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, target) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(target)));
+        let present = Arc::clone(&target);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let target = *present.lock().unwrap();
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(target).await?;
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await
+                });
+            }
+        });
+        Self { address, target }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_outlive_the_far_one() {
+    let mut far = far().await;
+    let relay = Relay::to(far.address()).await;
+    let near = near(&format!("http://{}/cloudedge", relay.address)).start().await;
+    near.serving("home1").await;
+    let images = near.get("/api/v1/images/home1").await.json();
+    let image = images["images"][0]["id"].as_str().unwrap_or_else(|| panic!("{images}")).to_owned();
+    let orders = ordered(&near, &image);
+    eventually("some orders have arrived", PATIENCE, async || (instances(&far).await.len() > 2).then_some(())).await;
+    far.kill();
+    far.start().await;
+    *relay.target.lock().unwrap() = far.address();
+    let taken: usize = futures::future::join_all(orders).await.into_iter().map(|done| usize::from(done.unwrap())).sum();
+    ordered_again(&near, &image, taken).await;
+    let there = instances(&far).await;
+    let plain: BTreeSet<&str> = there.iter().map(|name| name.split("--ostler-").next().unwrap()).collect();
+    assert_eq!((there.len(), plain.len()), (ORDERS, ORDERS), "{there:?}");
+
+    // And in the middle of removals.
+    let all = nodes(&near).await;
+    let removals: Vec<_> = all
+        .iter()
+        .map(|node| {
+            let (mut client, body) = (near.client(), json!({ "node": node["id"] }).to_string());
+            tokio::spawn(async move {
+                let request = client.request("PUT", "/api/v1/vm/stop/home1", &[("content-type", "application/json")], body);
+                drop(client.send(request).await);
+            })
+        })
+        .collect();
+    eventually("some are removed", PATIENCE, async || (instances(&far).await.len() < ORDERS).then_some(())).await;
+    far.kill();
+    far.start().await;
+    *relay.target.lock().unwrap() = far.address();
+    futures::future::join_all(removals).await;
+    removed(&near).await;
+    eventually("nothing is left", PATIENCE, async || instances(&far).await.is_empty().then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_outlive_the_near_one() {
     let far = far().await;
@@ -45,8 +156,7 @@ async fn orders_outlive_the_near_one() {
     near.serving("home1").await;
     let images = near.get("/api/v1/images/home1").await.json();
     let image = images["images"][0]["id"].as_str().unwrap_or_else(|| panic!("{images}")).to_owned();
-    let order = |name: &str| json!({ "name": name, "image": image, "size": "default" }).to_string();
-    let made = near.json("POST", "/api/v1/vm/start/home1", &order("first")).await;
+    let made = near.json("POST", "/api/v1/vm/start/home1", &order("first", &image)).await;
     assert_eq!(made.status, 200, "{}", made.text());
     eventually("it runs", PATIENCE, async || {
         let all = nodes(&near).await;
@@ -57,34 +167,13 @@ async fn orders_outlive_the_near_one() {
     assert!(named.len() == 1 && named[0].starts_with("first--ostler-"), "{named:?}");
 
     // Killed in the middle of orders with keys: each is there once, when all is taken up again.
-    let orders = (0..8).map(|at| {
-        let (mut client, body) = (near.client(), order(&format!("n{at}")));
-        tokio::spawn(async move {
-            let key = format!("key-{at}");
-            let request = http::Request::post("/api/v1/vm/start/home1")
-                .header("host", "127.0.0.1")
-                .header("content-type", "application/json")
-                .header("idempotency-key", key)
-                .body(body.into())
-                .unwrap();
-            client.send(request).await.is_ok_and(|reply| reply.status == 200)
-        })
-    });
-    let orders: Vec<_> = orders.collect();
+    let orders = ordered(&near, &image);
     eventually("some orders have arrived", PATIENCE, async || (instances(&far).await.len() > 2).then_some(())).await;
     near.kill();
     let taken: usize = futures::future::join_all(orders).await.into_iter().map(|done| usize::from(done.unwrap())).sum();
     near.start().await;
     near.serving("home1").await;
-    for at in 0..8 {
-        let (key, body) = (format!("key-{at}"), order(&format!("n{at}")));
-        eventually(&format!("order {at} of which {taken} were answered"), PATIENCE, async || {
-            let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
-            let again = near.call("POST", "/api/v1/vm/start/home1", &headers, body.clone()).await;
-            (again.status == 200).then_some(())
-        })
-        .await;
-    }
+    ordered_again(&near, &image, taken).await;
     let there = instances(&far).await;
     let plain: BTreeSet<&str> = there.iter().map(|name| name.split("--ostler-").next().unwrap()).collect();
     assert_eq!((there.len(), plain.len()), (9, 9), "{there:?}");

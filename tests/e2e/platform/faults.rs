@@ -115,7 +115,7 @@ async fn whatever_dies_each_order_makes_one_machine_and_leaves_none() {
     for fault in ["crash-before", "crash-after"] {
         platform
             .die(&format!("act.act.act:{fault}"), async |platform| {
-                drop(platform.tried("POST", &path, &json!({ "start": null })).await)
+                drop(platform.tried("POST", &path, &json!({ "start": null })).await);
             })
             .await;
         platform.until(one, "running").await;
