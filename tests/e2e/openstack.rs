@@ -3,12 +3,10 @@
 
 use ostler_tests::components;
 use ostler_tests::director::Director;
-use ostler_tests::{Client, Reply, Server, Setup, eventually};
-use serde_json::{Map, Value, json};
+use ostler_tests::stack::Stack;
+use ostler_tests::{Reply, Server, Setup, eventually};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// After so long something will not happen any more.
@@ -30,92 +28,24 @@ topology_template:
     addresses: { value: { get_attribute: [ web, private_address ] } }
 ";
 
-/// The cloud of the script; one test at a time has it.
-struct Stack {
-    environment: BTreeMap<String, String>,
-    _turn: File,
+/// Identifiers of what the witness sees, by kind.
+fn held(stack: &Stack) -> BTreeMap<String, BTreeSet<String>> {
+    let report = stack.report();
+    let ids = |kind: &str| report[kind].as_object().unwrap().keys().cloned().collect();
+    HELD.iter().map(|kind| ((*kind).to_owned(), ids(kind))).collect()
 }
 
-impl Stack {
-    fn open() -> Self {
-        let path =
-            std::env::var("OSTLER_TEST_OPENSTACK").expect("OSTLER_TEST_OPENSTACK is not set: see tests/setup/openstack.sh");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let entries = text.lines().filter_map(|line| line.split_once('='));
-        let environment: BTreeMap<_, _> = entries.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let turn = File::create(PathBuf::from(&environment["OSTLER_OPENSTACK_DIR"]).join("run/turn")).unwrap();
-        turn.lock().unwrap();
-        Self { environment, _turn: turn }
-    }
-
-    fn of(&self, key: &str) -> &str {
-        &self.environment[key]
-    }
-
-    /// What openstacksdk sees: objects of each kind by their identifiers.
-    fn report(&self) -> Map<String, Value> {
-        let mut command = Command::new(self.of("OSTLER_OPENSTACK_PYTHON"));
-        command.args(["-W", "ignore"]).arg(PathBuf::from(self.of("OSTLER_OPENSTACK_TOOLS")).join("report.py"));
-        let mut child = command.envs(&self.environment).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"\n").unwrap();
-        let output = child.wait_with_output().unwrap();
-        let first = output.stdout.split(|byte| *byte == b'\n').next().unwrap();
-        serde_json::from_slice::<Value>(first).expect("openstacksdk has failed").as_object().unwrap().clone()
-    }
-
-    fn held(&self) -> BTreeMap<String, BTreeSet<String>> {
-        let report = self.report();
-        let ids = |kind: &str| report[kind].as_object().unwrap().keys().cloned().collect();
-        HELD.iter().map(|kind| ((*kind).to_owned(), ids(kind))).collect()
-    }
-
-    /// Origins of the services that the catalog names.
-    async fn origins(&self) -> BTreeSet<String> {
-        let url: url::Url = self.of("OS_AUTH_URL").parse().unwrap();
-        let address = format!("{}:{}", url.host_str().unwrap(), url.port_or_known_default().unwrap()).parse().unwrap();
-        let login = json!({ "auth": {
-            "identity": { "methods": ["password"], "password": { "user": {
-                "name": self.of("OS_USERNAME"), "domain": { "id": "default" }, "password": self.of("OS_PASSWORD"),
-            } } },
-            "scope": { "project": { "name": self.of("OS_PROJECT_NAME"), "domain": { "id": "default" } } },
-        } });
-        let path = format!("{}/auth/tokens", url.path());
-        let reply = Client::new(address).call("POST", &path, &[("content-type", "application/json")], login.to_string()).await;
-        assert_eq!(reply.status, 201, "{}", reply.text());
-        let catalog = reply.json()["token"]["catalog"].as_array().unwrap().clone();
-        let endpoints = catalog.iter().flat_map(|service| service["endpoints"].as_array().unwrap().clone());
-        let origin =
-            |endpoint: Value| endpoint["url"].as_str().unwrap().parse::<url::Url>().unwrap().origin().ascii_serialization();
-        endpoints.map(origin).chain([url.origin().ascii_serialization()]).collect()
-    }
-
-    async fn server(&self) -> Server {
-        let origins: Vec<_> = self.origins().await.into_iter().map(|origin| format!("\"{origin}\"")).collect();
-        let config = format!(
-            "[clouds.default]\ndriver = \"openstack\"\ngrants = {{ http = [{}] }}\n\
-             config = {{ auth_url = \"{}\", region = \"{}\", username = \"{}\", project_name = \"{}\", networks = [\"private\"] }}\n\
-             secrets = {{ password = {{ env = \"STACK_PASSWORD\" }} }}\nlimits = {{ call_seconds = 60, cpu_ms = 10000 }}\n\
-             [api.crs4]\nopen = true\n[api.indigo]\nopen = true\n[api.conpaas]\nregistration = \"open\"\n\
-             [services]\nstart_timeout_seconds = 200\n[services.types.php]\nimage = \"{}\"\nsize = \"42\"\n",
-            origins.join(", "),
-            self.of("OS_AUTH_URL"),
-            self.of("OS_REGION_NAME"),
-            self.of("OS_USERNAME"),
-            self.of("OS_PROJECT_NAME"),
-            self.image(),
-        );
-        let setup =
-            Setup::configured(config).env("STACK_PASSWORD", self.of("OS_PASSWORD")).arg("--listen-tls").arg("127.0.0.1:0");
-        let server = setup.driver("openstack", components::openstack()).start().await;
-        server.serving("default").await;
-        server
-    }
-
-    fn image(&self) -> String {
-        let images = self.report()["images"].as_object().unwrap().clone();
-        let found = images.iter().find(|(_, image)| image["name"] == "cirros-fake");
-        found.expect("the script makes it").0.clone()
-    }
+async fn server(stack: &Stack) -> Server {
+    let config = format!(
+        "{}[api.crs4]\nopen = true\n[api.indigo]\nopen = true\n[api.conpaas]\nregistration = \"open\"\n\
+         [services]\nstart_timeout_seconds = 200\n[services.types.php]\nimage = \"{}\"\nsize = \"42\"\n",
+        stack.cloud("default").await,
+        stack.image(),
+    );
+    let setup = Setup::configured(config).env("STACK_PASSWORD", stack.of("OS_PASSWORD")).arg("--listen-tls").arg("127.0.0.1:0");
+    let server = setup.driver("openstack", components::openstack()).start().await;
+    server.serving("default").await;
+    server
 }
 
 async fn json(server: &Server, method: &str, path: &str, body: &Value) -> Reply {
@@ -126,8 +56,8 @@ async fn json(server: &Server, method: &str, path: &str, body: &Value) -> Reply 
 #[ignore = "needs a real OpenStack: tests/setup/openstack.sh"]
 async fn three_apis_leave_nothing_behind() {
     let stack = Stack::open();
-    let before = stack.held();
-    let server = stack.server().await;
+    let before = held(&stack);
+    let server = server(&stack).await;
 
     // The Orchestrator API V.1: images, sizes, a machine from its order to its end.
     let images = server.get("/api/v1/images/default").await.json();
@@ -151,7 +81,7 @@ async fn three_apis_leave_nothing_behind() {
     }
     let stopped = json(&server, "PUT", "/api/v1/vm/stop/default", &json!({ "node": id })).await;
     assert_eq!(stopped.status, 200, "{}", stopped.text());
-    eventually("it is gone", PATIENCE, async || (stack.held() == before).then_some(())).await;
+    eventually("it is gone", PATIENCE, async || (held(&stack) == before).then_some(())).await;
 
     // A deployment of two machines.
     let made = json(&server, "POST", "/deployments", &json!({ "template": TEMPLATE })).await;
@@ -169,7 +99,7 @@ async fn three_apis_leave_nothing_behind() {
     assert!(addresses.iter().all(|ip| servers.to_string().contains(ip.as_str().unwrap())), "{addresses:?} in {servers}");
     assert_eq!(json(&server, "DELETE", &path, &Value::Null).await.status, 204);
     eventually("the deployment is gone", PATIENCE, async || (server.get(&path).await.status == 404).then_some(())).await;
-    eventually("its machines are gone", PATIENCE, async || (stack.held() == before).then_some(())).await;
+    eventually("its machines are gone", PATIENCE, async || (held(&stack) == before).then_some(())).await;
 
     // A service.
     let director = Director::of(&server);
@@ -180,6 +110,6 @@ async fn three_apis_leave_nothing_behind() {
     assert_eq!(stack.report()["servers"][vm]["status"], "ACTIVE", "{service}");
     assert_eq!(director.get(Some(&ann), "/user_credit").await.json(), 4);
     assert_eq!(director.post(Some(&ann), &format!("/stop/{sid}"), &[]).await.text(), "true");
-    eventually("the service is gone", PATIENCE, async || (stack.held() == before).then_some(())).await;
+    eventually("the service is gone", PATIENCE, async || (held(&stack) == before).then_some(())).await;
     assert!(!server.log().contains(stack.of("OS_PASSWORD")));
 }

@@ -11,6 +11,7 @@ pub mod director;
 pub mod kill;
 pub mod provider;
 pub mod server;
+pub mod stack;
 pub mod turn;
 
 pub use client::{Client, Reply};

@@ -1,7 +1,8 @@
 //! What the server costs, as ratios to reference programs measured in the same run.
 //!
 //! `cargo bench --profile release --workspace --bench http` after a build of the whole workspace; names of sections (`list`,
-//! `large`, `change`, `call`, `start`, `swap`, `director`, `deployments`, `forwarding`, `hypervisor`) run only those. Prints a table, writes
+//! `large`, `change`, `call`, `start`, `swap`, `director`, `deployments`, `forwarding`, `hypervisor`) run only those;
+//! `openstack` runs only where it is named. Prints a table, writes
 //! `target/bench/http.json`, and fails where a bar is missed. Whatever is compared is measured in turns, and each figure is the
 //! median over the turns, so that what else the machine does falls on both sides.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
@@ -16,6 +17,7 @@ mod forwarding;
 mod hypervisor;
 mod list;
 mod native;
+mod openstack;
 mod process;
 mod report;
 mod start;
@@ -29,8 +31,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SECTIONS: [&str; 10] =
-    ["list", "large", "change", "call", "start", "swap", "director", "deployments", "forwarding", "hypervisor"];
+const SECTIONS: [&str; 11] =
+    ["list", "large", "change", "call", "start", "swap", "director", "deployments", "forwarding", "hypervisor", "openstack"];
 
 /// Clouds for every section but those about the start and the swap, which take what the program has by default.
 const CONFIGURATION: &str = r#"
@@ -110,6 +112,9 @@ fn main() -> ExitCode {
     #[cfg(feature = "libvirt")]
     if wanted("hypervisor") {
         hypervisor::run(&mut report);
+    }
+    if named.contains(&"openstack") {
+        openstack::run(&mut report);
     }
     report.finish()
 }

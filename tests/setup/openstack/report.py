@@ -4,25 +4,12 @@ Answers each line of the standard input with a line of JSON: an empty line with 
 empty object, when everything that stands in it is deleted.
 """
 import json
-import os
 import sys
 import time
 
-import openstack
+from connection import user
 
-cloud = openstack.connect(
-    auth={
-        "auth_url": os.environ["OS_AUTH_URL"],
-        "username": os.environ["OS_USERNAME"],
-        "password": os.environ["OS_PASSWORD"],
-        "project_name": os.environ["OS_PROJECT_NAME"],
-        "user_domain_id": os.environ["OS_USER_DOMAIN_ID"],
-        "project_domain_id": os.environ["OS_PROJECT_DOMAIN_ID"],
-    },
-    region_name=os.environ["OS_REGION_NAME"],
-    load_yaml_config=False,
-    load_envvars=False,
-)
+cloud = user()
 
 
 def servers():

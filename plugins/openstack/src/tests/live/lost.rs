@@ -10,7 +10,7 @@ use crate::auth::Service;
 use crate::claim::LEASE;
 
 /// Orders in all, and how many servers of them are there at a time: the quota allows ten.
-const ORDERS: usize = 30;
+const ORDERS: usize = 100;
 const AT_A_TIME: usize = 6;
 
 /// What happens to one order, as a host would go on: it looks for the node, and orders anew where there is none.
