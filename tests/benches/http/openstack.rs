@@ -1,11 +1,11 @@
 //! A real OpenStack through the server, against its own SDK asked for the same, in turns. Only by name, and only where
 //! `OSTLER_TEST_OPENSTACK` says how to reach one (`tests/setup/openstack.sh`): it makes a hundred servers.
 
-use crate::client::{block_on, fetch};
+use crate::client::block_on;
 use crate::report::{Bar, Report, count, median};
 use ostler_tests::stack::Stack;
 use ostler_tests::{Server, Setup, components, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub(crate) fn run(report: &mut Report) {
         for cloud in ["fresh", "kept"] {
             server.serving(cloud).await;
         }
-        lists(report, &server, &mut sdk);
+        lists(report, &server, &mut sdk).await;
         reads(report, &server).await;
         sdk.ask("empty");
         creations(report, &server, &mut sdk, &stack.image()).await;
@@ -40,17 +40,14 @@ pub(crate) fn run(report: &mut Report) {
 }
 
 /// Lists of a hundred servers.
-fn lists(report: &mut Report, server: &Server, sdk: &mut Sdk) {
-    let ask = || {
-        let began = Instant::now();
-        let listed: Value = serde_json::from_slice(&fetch(server.address(), "/api/v1/nodes/fresh")).expect("it is JSON");
-        assert_eq!(listed["nodes"].as_array().map(Vec::len), Some(SERVERS), "{listed}");
-        began.elapsed().as_secs_f64() * 1e3
-    };
+async fn lists(report: &mut Report, server: &Server, sdk: &mut Sdk) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         theirs.push(sdk.ask("list"));
-        ours.push(ask());
+        let began = Instant::now();
+        let listed = server.get("/api/v1/nodes/fresh").await.json();
+        ours.push(began.elapsed().as_secs_f64() * 1e3);
+        assert_eq!(listed["nodes"].as_array().map(Vec::len), Some(SERVERS), "{listed}");
     }
     let (ours, theirs) = (median(ours), median(theirs));
     report.line("openstack: list 100, openstacksdk", &[("ms", theirs)]);

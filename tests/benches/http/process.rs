@@ -92,14 +92,24 @@ impl Listening {
         Duration::from_millis(ticks * 10)
     }
 
-    /// Resident memory in bytes: all, and the part that no file backs.
+    /// Resident memory in bytes: all, and the part that no file backs. Libraries of the system do not count, but for the usual
+    /// ones: a program that is built with libvirt maps some forty more.
     pub(crate) fn memory(&self) -> (u64, u64) {
-        let status = self.read("status");
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-        };
-        (field("VmRSS:"), field("RssAnon:"))
+        const USUAL: [&str; 4] = ["/libc.", "/libm.", "/libgcc_s.", "/ld-linux"];
+        let maps = self.read("smaps");
+        let (mut counts, mut all, mut anonymous) = (true, 0, 0);
+        for line in maps.lines() {
+            let kilobytes = |name: &str| {
+                line.strip_prefix(name).and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+            };
+            if line.starts_with(|first: char| first.is_ascii_hexdigit() && !first.is_ascii_uppercase()) {
+                counts = !line.contains(".so") || USUAL.iter().any(|name| line.contains(name));
+            } else if counts {
+                all += kilobytes("Rss:");
+                anonymous += kilobytes("Anonymous:");
+            }
+        }
+        (all * 1024, anonymous * 1024)
     }
 }
 
