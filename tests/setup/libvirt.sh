@@ -175,10 +175,11 @@ keep() {
     mkdir -p "$dir/small"
     mount -t tmpfs -o size=20m tmpfs "$dir/small"
     ip link set lo up
-    virtlogd &
+    # Not where one of the machine's own, or of another directory, has its own.
+    virtlogd --pid-file "$dir/virtlogd.pid" &
     # Started again when a test ends it.
     while true; do
-        libvirtd &
+        libvirtd --pid-file "$dir/libvirtd.pid" &
         wait $! || true
     done
 }
