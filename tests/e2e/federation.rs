@@ -64,12 +64,17 @@ fn ordered(near: &Server, image: &str) -> Vec<tokio::task::JoinHandle<bool>> {
 async fn ordered_again(near: &Server, image: &str, taken: usize) {
     for at in 0..ORDERS {
         let (key, body) = (format!("key-{at}"), order(&format!("n{at}"), image));
-        eventually(&format!("order {at} of which {taken} were answered"), PATIENCE, async || {
-            let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
-            let again = near.call("POST", "/api/v1/vm/start/home1", &headers, body.clone()).await;
-            (again.status == 200).then_some(())
-        })
-        .await;
+        let mut last = String::new();
+        let answered = tokio::time::timeout(
+            PATIENCE,
+            eventually(&format!("order {at} of which {taken} were answered"), PATIENCE * 2, async || {
+                let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+                let again = near.call("POST", "/api/v1/vm/start/home1", &headers, body.clone()).await;
+                again.text().clone_into(&mut last);
+                (again.status == 200).then_some(())
+            }),
+        );
+        assert!(answered.await.is_ok(), "order {at}, of which {taken} were answered: {last}");
     }
 }
 
