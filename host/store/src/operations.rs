@@ -116,6 +116,17 @@ pub struct Operation {
     pub updated_at: i64,
 }
 
+impl Operation {
+    /// Whether it was to make a single machine, made none, and failed for what passes: the provider could not be reached, asked to
+    /// slow down, or did not answer. Such a one does not keep its idempotency key: whoever tries again with it means to.
+    pub fn has_passed(&self) -> bool {
+        let kind = self.error.as_ref().and_then(|error| error["kind"].as_str()).unwrap_or_default();
+        self.state == OperationState::Failed
+            && matches!(self.kind, OperationKind::CreateNode | OperationKind::CreateInstance)
+            && matches!(kind, "unavailable" | "throttled" | "transient" | "not-loaded")
+    }
+}
+
 /// Without what was asked for and what came of it, which may be confidential.
 impl std::fmt::Debug for Operation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -271,7 +282,7 @@ macro_rules! claim {
 impl Store {
     /// Writes down an intent, and the event with it. With an idempotency key that was used before, the operation of that key
     /// comes back and nothing is written; [`Error::IdempotencyMismatch`] where its input hash differs. A failed operation keeps
-    /// its key. [`Error::Exists`] where another operation has introduced the token.
+    /// its key, unless [`Operation::has_passed`]. [`Error::Exists`] where another operation has introduced the token.
     pub async fn operation_begin(&self, new: &NewOperation, event: Option<&NewEvent>) -> Result<Begin, Error> {
         transaction!(self.db(), |tx| begin(tx, new, event))
     }
@@ -380,34 +391,40 @@ pub(crate) async fn begin(tx: &mut Tx, new: &NewOperation, event: Option<&NewEve
          $11, $12, $13, $13, $14, $15) ON CONFLICT (idempotency_scope, idempotency_key) DO NOTHING RETURNING ",
         columns!()
     );
-    let args = args![
-        &id,
-        &new.cloud,
-        new.kind.as_str(),
-        &new.token,
-        &new.node_id,
-        &input,
-        &new.input_hash,
-        &new.driver_digest,
-        &new.actor,
-        i64::from(new.lease.is_some()),
-        owner,
-        until,
-        now,
-        scope,
-        key,
-    ];
-    if let Some(row) = tx.optional(sql, args).await.map_err(|e| e.about("an operation with this token"))? {
-        if let Some(event) = event {
-            append(tx, event).await?;
+    // Twice: the key may become free.
+    for _ in 0..2 {
+        let args = args![
+            &id,
+            &new.cloud,
+            new.kind.as_str(),
+            &new.token,
+            &new.node_id,
+            &input,
+            &new.input_hash,
+            &new.driver_digest,
+            &new.actor,
+            i64::from(new.lease.is_some()),
+            owner,
+            until,
+            now,
+            scope,
+            key,
+        ];
+        if let Some(row) = tx.optional(sql, args).await.map_err(|e| e.about("an operation with this token"))? {
+            if let Some(event) = event {
+                append(tx, event).await?;
+            }
+            return operation(&row).map(Begin::New);
         }
-        return operation(&row).map(Begin::New);
+        if let Some(existing) = known(tx, new).await? {
+            return Ok(Begin::Existing(existing));
+        }
     }
     // Not there: deleted in between. Another attempt finds the key unused.
-    known(tx, new).await?.map(Begin::Existing).ok_or(Error::Contention)
+    Err(Error::Contention)
 }
 
-/// The operation that a new one's key was used for; see [`Store::operation_begin`].
+/// The operation that a new one's key was used for; see [`Store::operation_begin`]. The key of one that has passed becomes free.
 pub(crate) async fn known(tx: &mut Tx, new: &NewOperation) -> Result<Option<Operation>, Error> {
     let Some(Idempotency { scope, key }) = &new.idempotency else {
         return Ok(None);
@@ -417,7 +434,15 @@ pub(crate) async fn known(tx: &mut Tx, new: &NewOperation) -> Result<Option<Oper
         return Ok(None);
     };
     let existing = operation(&row)?;
-    if existing.input_hash == new.input_hash { Ok(Some(existing)) } else { Err(Error::IdempotencyMismatch) }
+    if existing.input_hash != new.input_hash {
+        return Err(Error::IdempotencyMismatch);
+    }
+    if !existing.has_passed() {
+        return Ok(Some(existing));
+    }
+    let sql = "UPDATE operations SET idempotency_scope = NULL, idempotency_key = NULL WHERE id = $1";
+    tx.execute(sql, args![&existing.id]).await?;
+    Ok(None)
 }
 
 /// One operation, in the caller's transaction.

@@ -64,7 +64,8 @@ impl Compute {
 
     /// Creates a node. It is ordered when this returns, and may still be on its way up.
     ///
-    /// With a key, a second call returns what the first one did; [`Error::KeyReused`] if it asks for something else.
+    /// With a key, a second call returns what the first one did; [`Error::KeyReused`] if it asks for something else. A first one that
+    /// failed for what passes ([`Operation::has_passed`]) left nothing: the second begins anew.
     pub async fn start_node(
         self: &Arc<Self>,
         who: &Principal,
@@ -96,7 +97,10 @@ impl Compute {
                 let work = work(operation, token, step);
                 self.scheduler.carry_out(work, Patience::OneTry).await?.operation
             }
-            Ok(Begin::Existing(operation)) => operation,
+            Ok(Begin::Existing(operation)) => {
+                self.scheduler.nudge(&operation.id);
+                operation
+            }
             Err(ostler_store::Error::IdempotencyMismatch) => return Err(Error::KeyReused),
             Err(error) => return Err(error.into()),
         };

@@ -193,6 +193,22 @@ async fn a_key_stands_for_one_request() {
 }
 
 #[tokio::test]
+async fn what_failed_for_a_while_can_be_ordered_again_with_its_key() {
+    for (class, kind, operations) in
+        [("transient", ostler_drivers::ErrorKind::Transient, 2), ("quota", ostler_drivers::ErrorKind::Quota, 1)]
+    {
+        let compute = compute(&[("form", "plain"), ("faults", &format!(r#"{{"create-node": {{"{class}": 1}}}}"#))]).await;
+        for _ in 0..2 {
+            let error = compute.start_node(&Principal::open(), CLOUD, spec("a"), key("k")).await.unwrap_err();
+            assert_eq!(error.cloud_kind(), Some(&kind), "{error}");
+        }
+        let begun = compute.store().operations_list(&ostler_store::OperationFilter::default(), None, 9).await.unwrap();
+        assert_eq!(begun.len(), operations, "{class}: {begun:?}");
+        assert!(names(&compute).await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn assignments_follow_the_nodes() {
     let compute = compute(&[]).await;
     let who = Principal::open();

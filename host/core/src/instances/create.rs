@@ -54,8 +54,8 @@ impl NewInstance {
 impl Instances {
     /// Makes an instance: on record, with a machine ordered, when this returns. It is stopped. One that fails leaves nothing.
     ///
-    /// With a key, a second call returns what the first one made; [`Error::KeyReused`] if it asks for something else.
-    /// [`Error::NotNow`] where the image cannot be used now, [`Error::NoImageRecord`], [`Error::NoSize`].
+    /// With a key, a second call returns what the first one made; [`Error::KeyReused`] if it asks for something else. Where the first
+    /// failed for what passes, the second begins anew. [`Error::NotNow`] where the image cannot be used now, [`Error::NoImageRecord`], [`Error::NoSize`].
     pub async fn create(self: &Arc<Self>, who: &Principal, new: NewInstance, key: Option<Key>) -> Result<Instance, Error> {
         who.require(Permission::UseInstances)?;
         let owner = who.account()?.number;
@@ -124,7 +124,10 @@ impl Instances {
         let record = self.store.instance_get(subject(&work)).await?;
         match operation.state {
             OperationState::Failed | OperationState::Abandoned => return Err(recorded_failure(operation)),
-            OperationState::Pending if record.as_ref().is_none_or(InstanceRecord::is_intent) => return Err(Error::UnderWay),
+            OperationState::Pending if record.as_ref().is_none_or(InstanceRecord::is_intent) => {
+                self.compute.scheduler().nudge(&operation.id);
+                return Err(Error::UnderWay);
+            }
             OperationState::Pending | OperationState::Succeeded => {}
         }
         self.look_at(cloud, record.ok_or(Error::NoInstance(subject(&work)))?).await

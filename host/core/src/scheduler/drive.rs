@@ -11,13 +11,16 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How long the store may be away before the operation is left to whoever takes it up.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often those who ask again have something tried at once, at most.
+const NUDGES: Duration = Duration::from_secs(1);
 
 /// What others want of an operation that runs here.
 #[derive(Default)]
@@ -27,6 +30,8 @@ pub(super) struct Handle {
     /// Why a try did not succeed that is to be repeated.
     stalled: Mutex<Option<String>>,
     stalls: Notify,
+    /// When somebody last asked again.
+    nudged: Mutex<Option<Instant>>,
 }
 
 impl Handle {
@@ -36,6 +41,16 @@ impl Handle {
             *wanted = Some(request);
         }
         self.woken.notify_one();
+    }
+
+    /// Somebody asks again: what waits is tried at once, where it was not just now.
+    pub(super) fn nudge(&self) {
+        let mut nudged = self.nudged.lock();
+        if nudged.is_none_or(|at| at.elapsed() >= NUDGES) {
+            *nudged = Some(Instant::now());
+            drop(nudged);
+            self.want(Request::Retry);
+        }
     }
 
     fn stall(&self, why: &serde_json::Value) {

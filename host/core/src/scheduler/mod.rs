@@ -305,6 +305,14 @@ impl Scheduler {
         }
     }
 
+    /// Somebody asks again for what an operation is to bring: what waits in it is tried at once, at most once a second. Only where
+    /// this host works on it.
+    pub(crate) fn nudge(&self, id: &str) {
+        if let Some(handle) = self.running.lock().get(id) {
+            handle.nudge();
+        }
+    }
+
     fn pass_on(&self, id: &str, request: Request) {
         if let Some(handle) = self.running.lock().get(id) {
             handle.want(request);

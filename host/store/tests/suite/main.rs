@@ -59,7 +59,7 @@ macro_rules! suite {
 suite! {
     state: writes_and_reads, cas_counters_lose_nothing, all_or_nothing, quota, listing, versions_never_repeat,
         loading_is_one_moment, clouds_are_apart, a_later_write_of_a_key_counts;
-    operations: begins_and_ends, idempotency, idempotency_race, failure_keeps_the_key, tokens_are_unique, claims_are_disjoint,
+    operations: begins_and_ends, idempotency, idempotency_race, failure_keeps_the_key, what_passes_gives_the_key_back, tokens_are_unique, claims_are_disjoint,
         expired_lease_is_taken_over, stale_owner_is_refused, listing, events_come_with_the_change;
     work: life, all_or_nothing, requests, leases_and_timers, savers_race, listing;
     assignments: life, one_gets_it, ids_are_not_reused;

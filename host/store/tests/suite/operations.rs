@@ -138,6 +138,40 @@ pub(crate) async fn failure_keeps_the_key(f: Arc<Fixture>) {
     assert_eq!(store.operation_begin(&order, None).await.unwrap(), Begin::Existing(failed));
 }
 
+/// What failed for a reason that passes does not keep its key; whoever races for it then gets one operation.
+pub(crate) async fn what_passes_gives_the_key_back(f: Arc<Fixture>) {
+    let store = &f.store;
+    for (kind, reason, kept) in [
+        (OperationKind::CreateNode, "unavailable", false),
+        (OperationKind::CreateInstance, "transient", false),
+        (OperationKind::CreateNode, "throttled", false),
+        (OperationKind::CreateNode, "quota", true),
+        (OperationKind::CreateDeployment, "unavailable", true),
+    ] {
+        let key = format!("{}-{reason}", kind.as_str());
+        let order = NewOperation { kind, lease: Some(Lease { owner: "host".into(), until: 1 }), ..keyed(&key, 1) };
+        let begun = begin(store, &order).await;
+        let failed = Outcome::Failed(json!({ "kind": reason, "message": "m" }));
+        let failed = store.operation_finish(&begun.id, "host", &failed, None).await.unwrap();
+        let other = NewOperation { input_hash: vec![2], ..order.clone() };
+        assert!(matches!(store.operation_begin(&other, None).await, Err(Error::IdempotencyMismatch)), "{key}");
+        if kept {
+            assert_eq!(store.operation_begin(&order, None).await.unwrap(), Begin::Existing(failed), "{key}");
+            continue;
+        }
+        assert_eq!(store.operation_known(&order).await.unwrap(), None, "{key}");
+        let hosts = [f.store.clone(), f.other_host().await];
+        let again = race(4, |task| {
+            let (store, order) = (hosts[task % 2].clone(), order.clone());
+            async move { store.operation_begin(&order, None).await.unwrap() }
+        })
+        .await;
+        let new = again.iter().filter(|begin| matches!(begin, Begin::New(_))).count();
+        assert_eq!(new, 1, "{key}: {again:?}");
+        assert_eq!(store.operation_get(&begun.id).await.unwrap().unwrap(), failed, "{key}");
+    }
+}
+
 pub(crate) async fn tokens_are_unique(f: Arc<Fixture>) {
     let store = &f.store;
     let order = NewOperation { token: Some("t".into()), ..new("c") };
