@@ -161,7 +161,10 @@ pub(crate) async fn run(
     match tokio::time::timeout_at(until.into(), work).await {
         Ok(Ok((answer, instance))) => (answer.map_err(|error| clean(&cloud, error)), instance),
         Ok(Err(error)) => (Err(clean(&cloud, error)), None),
-        Err(_) => (Err(Error::new(ErrorKind::Deadline, format!("{name}: {}", Stopped::Deadline))), None),
+        Err(_) => {
+            let error = Error::new(ErrorKind::Deadline, format!("{name}: {}", Stopped::Deadline));
+            (Err(Error { waited: true, ..error }), None)
+        }
     }
 }
 

@@ -93,12 +93,14 @@ pub struct Error {
     pub message: String,
     /// When to try again, where that is known.
     pub retry_after: Option<Duration>,
+    /// Of [`ErrorKind::Deadline`]: whether the driver was waiting when its time was over, most likely for its provider.
+    pub waited: bool,
 }
 
 impl Error {
     /// An error without a hint when to try again.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), retry_after: None, waited: false }
     }
 }
 

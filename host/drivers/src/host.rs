@@ -281,8 +281,11 @@ async fn probe(cloud: &Arc<Cloud>, package: Arc<Package>, check: bool) -> Result
     let description = cloud.describe_on(&generation).await.map_err(|e| refuse("describe", &e))?;
     let health = if check { Some(cloud.check_on(&generation).await) } else { None };
     match &health {
-        // A provider that is down is no reason to refuse a driver; a driver that breaks or cannot use its settings is.
-        Some(Err(error)) if error.kind.is_fault() || error.kind == ErrorKind::Invalid => return Err(refuse("check", error)),
+        // A provider that is down, or does not answer, is no reason to refuse a driver; a driver that breaks or cannot use its
+        // settings is.
+        Some(Err(error)) if (error.kind.is_fault() && !error.waited) || error.kind == ErrorKind::Invalid => {
+            return Err(refuse("check", error));
+        }
         Some(Err(error)) => tracing::warn!(cloud = cloud.name(), %error, "the provider does not answer as it should"),
         Some(Ok(_)) | None => {}
     }

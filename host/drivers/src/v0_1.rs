@@ -32,11 +32,8 @@ impl From<wit::Error> for Error {
             wit::Error::Quota(m) => (ErrorKind::Quota, m),
             wit::Error::Capacity(m) => (ErrorKind::Capacity, m),
             wit::Error::Throttled(t) => {
-                return Self {
-                    kind: ErrorKind::Throttled,
-                    message: t.message,
-                    retry_after: t.retry_after_ms.map(Duration::from_millis),
-                };
+                let retry_after = t.retry_after_ms.map(Duration::from_millis);
+                return Self { retry_after, ..Self::new(ErrorKind::Throttled, t.message) };
             }
             wit::Error::Unsupported(m) => (ErrorKind::Unsupported, m),
             wit::Error::Transient(m) => (ErrorKind::Transient, m),

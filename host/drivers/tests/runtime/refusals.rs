@@ -171,16 +171,20 @@ async fn a_driver_that_breaks_when_probed() {
         (dummy(), fast().set("faults", r#"{"describe": {"loop": 1}}"#), "describe", "time"),
         (dummy(), fast().set("faults", r#"{"describe": {"hang": 1}}"#), "describe", "time"),
         (dummy(), fast().set("faults", r#"{"check": {"trap": 1}}"#), "check", "trap"),
+        (dummy(), fast().set("faults", r#"{"check": {"loop": 1}}"#), "check", "time"),
         (dummy(), fast().set("colour", "red"), "check", "colour"),
     ];
     for (wasm, settings, call, part) in cases {
         let error = refusal(&wasm, settings).await;
         refused!(error, LoadError::Probe { .. }, "cloud `c`", call, part);
     }
-    // A provider that is down is not the driver's fault.
-    let host = TestHost::new();
-    let cloud = host.serve(plain().set("faults", r#"{"check": {"transient": 1}}"#), &dummy()).await;
-    assert_eq!(cloud.status().health.clone().unwrap().unwrap_err().kind, ErrorKind::Transient);
+    // A provider that is down, or does not answer, is not the driver's fault.
+    for (fault, expected) in [("transient", ErrorKind::Transient), ("hang", ErrorKind::Deadline)] {
+        let host = TestHost::new();
+        let cloud = host.serve(fast().set("faults", &format!(r#"{{"check": {{"{fault}": 1}}}}"#)), &dummy()).await;
+        assert_eq!(cloud.status().health.clone().unwrap().unwrap_err().kind, expected, "{fault}");
+        assert!(cloud.list_nodes().await.unwrap().is_empty(), "{fault}");
+    }
 }
 
 /// One cloud grants what the driver needs, the other does not.
