@@ -183,7 +183,12 @@ async fn orders_outlive_the_near_one() {
     let plain: BTreeSet<&str> = there.iter().map(|name| name.split("--ostler-").next().unwrap()).collect();
     assert_eq!((there.len(), plain.len()), (9, 9), "{there:?}");
 
-    for node in nodes(&near).await {
+    // A list costs one request, however long it is.
+    let before = near.metric(&["ostler_egress_requests_total", "home1"]).await;
+    let all = nodes(&near).await;
+    assert_eq!((all.len(), near.metric(&["ostler_egress_requests_total", "home1"]).await - before), (9, 1.0));
+
+    for node in all {
         let body = json!({ "node": node["id"] }).to_string();
         assert_eq!(near.json("PUT", "/api/v1/vm/stop/home1", &body).await.status, 200);
     }

@@ -2,6 +2,7 @@
 
 use super::errors::Fault;
 use super::input::wrapped;
+use super::platform::is_driver;
 use super::wire::{ImageView, Named, Reference, RegisteredImage};
 use super::{Call, empty, json};
 use axum::response::Response;
@@ -17,6 +18,10 @@ const LONGEST_ADDRESS: usize = 2048;
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Response, Fault> {
     let images = call.app.core.images.list(&call.who, call.cloud()?).await?;
+    if is_driver(call) {
+        let items: Vec<_> = images.iter().map(|image| ImageView::new(image, call.links())).collect();
+        return Ok(json(StatusCode::OK, &Named("images", items)));
+    }
     let items: Vec<_> = images.iter().map(|image| Reference::image(image, call.links())).collect();
     Ok(json(StatusCode::OK, &Named("images", items)))
 }

@@ -2,6 +2,7 @@
 
 use super::errors::Fault;
 use super::input::{action, wrapped};
+use super::platform::is_driver;
 use super::wire::{InstanceView, Named, Reference};
 use super::{Call, empty, json};
 use axum::response::Response;
@@ -19,6 +20,10 @@ const LONGEST_KEY: usize = 16 << 10;
 pub(super) async fn list(call: &Call<'_>) -> Result<Response, Fault> {
     let image = call.query.number("image")?;
     let instances = call.app.core.instances.list(&call.who, call.cloud()?, image).await?;
+    if is_driver(call) {
+        let items: Vec<_> = instances.iter().map(|instance| InstanceView::new(instance, call.links())).collect();
+        return Ok(json(StatusCode::OK, &Named("instances", items)));
+    }
     let items: Vec<_> = instances.iter().map(|instance| Reference::instance(instance, call.links())).collect();
     Ok(json(StatusCode::OK, &Named("instances", items)))
 }

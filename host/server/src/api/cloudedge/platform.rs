@@ -11,8 +11,7 @@ use serde::Serialize;
 /// The version; to a driver of ours also which installation this is, and which are behind it.
 pub(super) fn version(call: &Call<'_>) -> Result<Response, Fault> {
     let version = Version { major: 1, minor: 3 };
-    let agent = call.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    if !agent.starts_with(DRIVER) {
+    if !is_driver(call) {
         return Ok(json(StatusCode::OK, &Named("version", version)));
     }
     let core = &call.app.core;
@@ -22,6 +21,12 @@ pub(super) fn version(call: &Call<'_>) -> Result<Response, Fault> {
 
 /// How the driver of other platforms calls itself.
 const DRIVER: &str = "ostler-edge/";
+
+/// Whether another platform's driver asks, which is told more than the text has: its lists would cost a request for each object.
+pub(super) fn is_driver(call: &Call<'_>) -> bool {
+    let agent = call.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    agent.starts_with(DRIVER)
+}
 
 #[derive(Serialize)]
 struct FullVersion {
