@@ -186,7 +186,8 @@ async fn orders_outlive_the_near_one() {
     // A list costs one request, however long it is.
     let before = near.metric(&["ostler_egress_requests_total", "home1"]).await;
     let all = nodes(&near).await;
-    assert_eq!((all.len(), near.metric(&["ostler_egress_requests_total", "home1"]).await - before), (9, 1.0));
+    let requests = near.metric(&["ostler_egress_requests_total", "home1"]).await - before;
+    assert!(all.len() == 9 && requests < 1.5, "{requests} for {all:?}");
 
     for node in all {
         let body = json!({ "node": node["id"] }).to_string();
