@@ -3,7 +3,7 @@
 
 use ostler_tests::components;
 use ostler_tests::director::Director;
-use ostler_tests::stack::Stack;
+use ostler_tests::stack::{Sdk, Stack};
 use ostler_tests::{Reply, Server, Setup, eventually};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,17 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// What must be the same before and after.
 const HELD: [&str; 6] = ["servers", "ports", "floating_ips", "networks", "keypairs", "volumes"];
+
+/// Wherever there is room.
+const ANYWHERE: &str = "
+tosca_definitions_version: tosca_simple_yaml_1_0
+topology_template:
+  node_templates:
+    web:
+      type: tosca.nodes.indigo.Compute
+      capabilities:
+        scalable: { properties: { count: 2 } }
+";
 
 const TEMPLATE: &str = "
 tosca_definitions_version: tosca_simple_yaml_1_0
@@ -112,4 +123,35 @@ async fn three_apis_leave_nothing_behind() {
     assert_eq!(director.post(Some(&ann), &format!("/stop/{sid}"), &[]).await.text(), "true");
     eventually("the service is gone", PATIENCE, async || (held(&stack) == before).then_some(())).await;
     assert!(!server.log().contains(stack.of("OS_PASSWORD")));
+}
+
+/// Room for one of two machines: the first is removed again, and the deployment is made elsewhere.
+#[tokio::test]
+#[ignore = "needs a real OpenStack: tests/setup/openstack.sh"]
+async fn a_quota_that_is_used_up_leads_elsewhere() {
+    let stack = Stack::open();
+    let (before, mut sdk) = (held(&stack), Sdk::new(&stack));
+    sdk.ask("quota 1");
+    let config = format!(
+        "{}[clouds.preferred.deployments]\npriority = 2.0\n[clouds.spare]\ndriver = \"dummy\"\nconfig = {{ form = \"plain\" }}\n\
+         [api.indigo]\nopen = true\n",
+        stack.cloud("preferred").await
+    );
+    let setup = Setup::configured(config).env("STACK_PASSWORD", stack.of("OS_PASSWORD"));
+    let server = setup.driver("openstack", components::openstack()).start().await;
+    server.serving("preferred").await;
+    let made = json(&server, "POST", "/deployments", &json!({ "template": ANYWHERE })).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let path = format!("/deployments/{}", made.json()["uuid"].as_str().unwrap());
+    let done = eventually("the deployment settles", PATIENCE, async || {
+        let shown = server.get(&path).await.json();
+        (!shown["status"].as_str().unwrap().ends_with("_IN_PROGRESS")).then_some(shown)
+    })
+    .await;
+    let events = server.log();
+    assert_eq!((&done["status"], &done["cloudProviderName"]), (&json!("CREATE_COMPLETE"), &json!("spare")), "{done} {events}");
+    eventually("nothing is left where there was no room", PATIENCE, async || (held(&stack) == before).then_some(())).await;
+    assert_eq!(json(&server, "DELETE", &path, &Value::Null).await.status, 204);
+    eventually("the deployment is gone", PATIENCE, async || (server.get(&path).await.status == 404).then_some(())).await;
+    sdk.ask("quota 10");
 }

@@ -4,8 +4,9 @@ use crate::Client;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// The cloud of the script; one test at a time has it.
 pub struct Stack {
@@ -32,7 +33,7 @@ impl Stack {
     }
 
     /// A program on openstacksdk, which reads lines and answers with lines.
-    pub fn program(&self, name: &str) -> Command {
+    fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.of("OSTLER_OPENSTACK_PYTHON"));
         command.args(["-W", "ignore"]).arg(PathBuf::from(self.of("OSTLER_OPENSTACK_TOOLS")).join(name));
         command.envs(&self.environment).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -42,7 +43,7 @@ impl Stack {
     /// What openstacksdk sees: objects of each kind by their identifiers.
     pub fn report(&self) -> Map<String, Value> {
         let mut child = self.program("report.py").spawn().unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"\n").unwrap();
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
         let output = child.wait_with_output().unwrap();
         let first = output.stdout.split(|byte| *byte == b'\n').next().unwrap();
         serde_json::from_slice::<Value>(first).expect("openstacksdk has failed").as_object().unwrap().clone()
@@ -88,5 +89,37 @@ impl Stack {
         let images = self.report()["images"].as_object().unwrap().clone();
         let found = images.iter().find(|(_, image)| image["name"] == "cirros-fake");
         found.expect("the script makes it").0.clone()
+    }
+}
+
+/// openstacksdk in its own process: `tests/setup/openstack/sdk.py`.
+pub struct Sdk {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Sdk {
+    /// Of the same project.
+    pub fn new(stack: &Stack) -> Self {
+        let mut child = stack.program("sdk.py").spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, input, output }
+    }
+
+    /// Does what a line asks for; how many milliseconds that took, where it is timed.
+    pub fn ask(&mut self, line: &str) -> f64 {
+        writeln!(self.input, "{line}").unwrap();
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).unwrap();
+        answer.trim().parse().unwrap_or_else(|_| panic!("{line}: openstacksdk has failed"))
+    }
+}
+
+impl Drop for Sdk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -3,11 +3,9 @@
 
 use crate::client::block_on;
 use crate::report::{Bar, Report, count, median};
-use ostler_tests::stack::Stack;
+use ostler_tests::stack::{Sdk, Stack};
 use ostler_tests::{Server, Setup, components, eventually};
 use serde_json::json;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
 const SERVERS: usize = 100;
@@ -105,35 +103,4 @@ async fn creations(report: &mut Report, server: &Server, sdk: &mut Sdk, image: &
     report.line("openstack: create to active, openstacksdk", &[("ms", theirs)]);
     report.line("openstack: create to active, server", &[("ms", ours), ("ms more", ours - theirs)]);
     report.goal("openstack: create to active over openstacksdk's, times", ours / theirs, Bar::AtMost(1.2), Bar::AtMost(3.0));
-}
-
-/// openstacksdk in its own process.
-struct Sdk {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Sdk {
-    fn new(stack: &Stack) -> Self {
-        let mut child = stack.program("bench.py").spawn().expect("Python runs");
-        let input = child.stdin.take().expect("it is piped");
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        Self { child, input, output }
-    }
-
-    /// Milliseconds of what a line asks for.
-    fn ask(&mut self, line: &str) -> f64 {
-        writeln!(self.input, "{line}").expect("the program reads");
-        let mut answer = String::new();
-        self.output.read_line(&mut answer).expect("the program answers");
-        answer.trim().parse().unwrap_or_else(|_| panic!("{line}: openstacksdk has failed"))
-    }
-}
-
-impl Drop for Sdk {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

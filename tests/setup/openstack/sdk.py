@@ -1,10 +1,11 @@
-"""bench.py: how long openstacksdk takes for what a driver does.
+"""sdk.py: what tests want of the cloud, by openstacksdk, and how long it takes for what a driver does.
 
 Reads lines and answers each with a line: milliseconds, or 0 where nothing is timed.
   fill N       N servers more, all at once, and room for them in the quota
   list         all servers, with all that is known of them
   create NAME  a server from its order until it is active; it is deleted afterwards
   empty        deletes all servers, and gives the quota back
+  quota N      room for N servers
 """
 import os
 import sys
@@ -75,4 +76,6 @@ for line in sys.stdin:
     elif word == "empty":
         empty()
         admin().delete_compute_quotas(project)
+    elif word == "quota":
+        admin().set_compute_quotas(project, instances=int(arguments[0]))
     print(took * 1000, flush=True)
