@@ -5,12 +5,12 @@
 //! | `g/<number>` | an [`Imported`] |
 //! | `u/<token>` | the number of the image that was imported with the token |
 
-use ostler_driver::{Context, Error, Image, ImageSource, ImageSpec, ImageStatus, Page, Result};
+use ostler_driver::{Context, Error, Image, ImageSource, ImageSpec, ImageStatus, Page, Result, check_token, is_token};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog;
 use crate::settings::{Form, Settings};
-use crate::store::{Meta, Store, is_token, number};
+use crate::store::{Meta, Store, number};
 
 /// An image that somebody imported.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,9 +82,7 @@ pub(crate) fn find(ctx: &Context, settings: &Settings, token: &str) -> Result<Op
 
 /// Starts to import an image.
 pub(crate) fn import(ctx: &Context, settings: &Settings, store: &Store, token: &str, spec: &ImageSpec) -> Result<Image> {
-    if !is_token(token) {
-        return Err(Error::Invalid("a token has 1 to 64 characters of `[a-z0-9-]`".to_owned()));
-    }
+    check_token(token)?;
     let (ImageSource::Url(source) | ImageSource::Staged(source)) = &spec.source;
     if source.is_empty() {
         return Err(Error::Invalid("an image needs a source".to_owned()));

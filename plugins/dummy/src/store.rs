@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use ostler_driver::{Action, Context, Error, Node, NodeSpec, NodeState, Page, Result, bad_cursor};
+use ostler_driver::{Action, Context, Error, Node, NodeSpec, NodeState, Page, Result, bad_cursor, check_token, is_token};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog;
@@ -236,9 +236,7 @@ impl Store {
         spec: &NodeSpec,
         check: impl Fn() -> Result<()>,
     ) -> Result<Node> {
-        if !is_token(token) {
-            return Err(Error::Invalid("a token has 1 to 64 characters of `[a-z0-9-]`".to_owned()));
-        }
+        check_token(token)?;
         let state = self.ctx.state();
         state.retry(|| {
             // First of all: what is read after it holds if it did not change until the commit.
@@ -333,9 +331,4 @@ fn sequence_of(key: &str) -> Result<u64> {
 /// A number of at most twelve digits, without sign.
 pub(crate) fn number(text: &str) -> Option<u64> {
     ((1..=12).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
-}
-
-/// Whether a token has the form that the contract gives it.
-pub(crate) fn is_token(token: &str) -> bool {
-    (1..=64).contains(&token.len()) && token.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }

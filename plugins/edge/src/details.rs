@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use ostler_driver::http::{check_identifier, is_identifier};
 use ostler_driver::{Error, Page, Result, bad_cursor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::http::{Api, is_identifier};
+use crate::http::Api;
 use crate::wire::{self, Entry};
 
 /// Objects on a page.
@@ -72,7 +73,7 @@ impl Api {
 
     /// One object; `not-found` where there is none.
     pub(crate) fn entry(&self, kind: Kind, id: &str) -> Result<Entry> {
-        crate::http::check_id(kind.name(), id)?;
+        check_identifier(kind.name(), id)?;
         let answer = self.get(wire::path(kind.list(), id)).send_about(kind.name(), id, || self.is_listed(kind, id))?;
         let whole = self.object(kind, &self.read(&answer)?)?;
         let kept = Kept { at: self.ctx.now(), whole };

@@ -1,29 +1,26 @@
 //! The contract's functions.
 
-use std::marker::PhantomData;
-
 use ostler_driver::{
     Action, Capacity, Context, Description, Driver, Health, Image, ImageSpec, Node, NodeSpec, Page, Result, Sample, Size,
 };
 
 use crate::config::{self, Settings};
 use crate::details::PAGE;
-use crate::http::{Api, Transport};
+use crate::http::Api;
 
 /// What it can do beyond listing, creating and destroying nodes, whatever the settings.
 const FEATURES: [&str; 8] =
     ["start-stop", "reboot", "suspend", "create-stopped", "image-import", "image-delete", "capacity", "samples"];
 
-/// The driver; `T` is how requests leave.
-pub(crate) struct Edge<T> {
+/// The driver.
+pub(crate) struct Edge {
     pub(crate) api: Api,
-    transport: PhantomData<T>,
 }
 
-impl<T: Transport> Driver for Edge<T> {
+impl Driver for Edge {
     fn new(ctx: Context) -> Result<Self> {
         let settings = Settings::read(&ctx)?;
-        Ok(Self { api: Api { ctx, settings, send: T::send }, transport: PhantomData })
+        Ok(Self { api: Api { ctx, settings } })
     }
 
     fn describe(ctx: &Context) -> Description {

@@ -2,13 +2,11 @@
 //!
 //! A text begins with `at HOST: `, so that an error that came through several Ostlers tells its way: `at a: at b: no room`.
 
-use std::time::Duration;
-
 use ostler_driver::Error;
+use ostler_driver::http::{Answer, without_tags};
 use serde_json::Value;
 
 use crate::config::Settings;
-use crate::http::Answer;
 
 /// Characters of a message that are passed on.
 const EXCERPT: usize = 500;
@@ -41,7 +39,7 @@ pub(crate) fn is_fault(answer: &Answer) -> bool {
 /// The error that an answer means.
 pub(crate) fn of(settings: &Settings, answer: &Answer) -> Error {
     let Fault { name, message } = read(&answer.body);
-    let mut message = tidy(&message);
+    let mut message = without_tags(&message);
     for secret in &settings.secrets {
         message = message.replace(secret.as_str(), "…");
     }
@@ -61,7 +59,7 @@ type Class = Box<dyn FnOnce(String) -> Error>;
 
 /// The class, by the fault's name where it says more than the status.
 fn class(answer: &Answer, name: &str) -> Class {
-    let retry_after = answer.header("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+    let retry_after = answer.retry_after();
     let throttled = move || -> Class { Box::new(move |message| Error::Throttled { message, retry_after }) };
     match (name, answer.status) {
         ("itemNotFound", _) => Box::new(Error::NotFound),
@@ -112,39 +110,17 @@ fn read(body: &[u8]) -> Fault {
     other.map_or_else(plain, |message| Fault { name: String::new(), message })
 }
 
-/// One line without the tags of HTML.
-fn tidy(text: &str) -> String {
-    let (mut plain, mut in_tag) = (String::new(), false);
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            // A tag begins with a letter or a slash; a sign for less does not.
-            '<' if rest.peek().is_some_and(|next| next.is_ascii_alphabetic() || matches!(next, '/' | '!')) => in_tag = true,
-            '>' if in_tag => {
-                in_tag = false;
-                plain.push(' ');
-            }
-            c if !in_tag => plain.push(if c.is_control() { ' ' } else { c }),
-            _ => {}
-        }
-    }
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use ostler_driver::testing::Cloud;
+    use std::time::Duration;
 
     fn settings() -> Settings {
         let cloud =
             Cloud::new("home1").config("url", "https://far:5/cloudedge").config("username", "ann").secret("password", "canary");
         Settings::read(&cloud.context()).unwrap()
-    }
-
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, headers: Vec::new(), body: body.as_bytes().to_vec() }
     }
 
     #[test]
@@ -182,7 +158,7 @@ mod tests {
             ((302, String::new()), "failed", "it answered 302 without a reason (redirections are not followed)"),
             ((100, "1 < 2".into()), "failed", "it answered 100: 1 < 2"),
         ] {
-            let error = of(&settings(), &answer(status, &body));
+            let error = of(&settings(), &Answer::new(status, body.as_str()));
             assert_eq!((error.class(), error.message()), (class, format!("at far:5: {told}").as_str()), "{status} {body}");
         }
     }
@@ -195,8 +171,7 @@ mod tests {
             (413, r#"{"overLimit":{"code":413,"message":"slow down"}}"#),
             (503, r#"{"serviceUnavailable":{"code":503,"message":"soon"}}"#),
         ] {
-            let mut answer = answer(status, body);
-            answer.headers = vec![("retry-after".into(), "7".into())];
+            let answer = Answer::new(status, body).with_header("retry-after", "7");
             let Error::Throttled { retry_after, .. } = of(&settings(), &answer) else { panic!("{status} {body}") };
             assert_eq!(retry_after, Some(Duration::from_secs(7)));
         }
@@ -205,10 +180,10 @@ mod tests {
     #[test]
     fn a_way_is_told_and_no_secret_and_no_end_of_text() {
         let nested = r#"{"itemNotFound":{"code":404,"message":"at further: no image `7`"}}"#;
-        assert_eq!(of(&settings(), &answer(404, nested)).message(), "at far:5: at further: no image `7`");
+        assert_eq!(of(&settings(), &Answer::new(404, nested)).message(), "at far:5: at further: no image `7`");
         let basic = "YW5uOmNhbmFyeQ==";
         let body = format!(r#"{{"badRequest":{{"message":"ann:canary Basic {basic} {}"}}}}"#, "x".repeat(9000));
-        let error = of(&settings(), &answer(400, &body));
+        let error = of(&settings(), &Answer::new(400, body));
         assert!(!error.message().contains("canary") && !error.message().contains(basic), "{error}");
         assert!(error.message().starts_with("at far:5: ann:… Basic …") && error.message().chars().count() < 550, "{error}");
     }

@@ -1,10 +1,12 @@
 //! Images: the far side fetches them.
 
-use ostler_driver::{Error, Extra, Image, ImageSource, ImageSpec, ImageStatus, Page, Result, bad_cursor};
+use ostler_driver::http::is_identifier;
+use ostler_driver::orders::Orders;
+use ostler_driver::{Error, Extra, Image, ImageSource, ImageSpec, ImageStatus, Page, Result, bad_cursor, check_token, is_token};
 use serde_json::{Map, Value, json};
 
 use crate::details::Kind;
-use crate::http::{Api, is_identifier};
+use crate::http::Api;
 use crate::name;
 use crate::wire::{self, Entry};
 
@@ -22,7 +24,7 @@ impl Api {
     }
 
     pub(crate) fn find_image(&self, token: &str) -> Result<Option<Image>> {
-        if !name::is_token(token) {
+        if !is_token(token) {
             return Ok(None);
         }
         let Some(found) = self.by_token(Kind::Image, token, false)? else { return Ok(None) };
@@ -42,9 +44,7 @@ impl Api {
         if absolute.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains(char::is_whitespace)) {
             return Err(Error::Invalid("an image's address is an absolute http or https address".to_owned()));
         }
-        if !name::is_token(token) {
-            return Err(Error::Invalid("a token has 1 to 64 characters of a-z 0-9 -".to_owned()));
-        }
+        check_token(token)?;
         if let Some(key) = spec.extra()?.keys().next() {
             return Err(Error::Invalid(format!("`extra`: unknown key `{}`", key.chars().take(64).collect::<String>())));
         }
@@ -54,7 +54,7 @@ impl Api {
         }
         let repeatable = self.is_repeatable()?;
         let find = |settle| self.by_token(Kind::Image, token, settle);
-        let entry = self.order("image", token, repeatable, find, || {
+        let entry = Orders::new(&self.ctx).repeatable(repeatable).once("image", token, find, || {
             self.ordered(Kind::Image, token, repeatable, || {
                 self.post("/images", &body).key(token).json().and_then(|answer| self.object(Kind::Image, &answer))
             })

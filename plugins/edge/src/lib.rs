@@ -3,13 +3,12 @@
 //! The API has neither metadata nor tags, so the host's token is in the **name** of what was made ([`name`]). An instance is made
 //! stopped and started by an action, and what else belongs to an order comes after it as well: what is still owed to a node is in
 //! the cloud's state by the token ([`record`]), and whoever looks at the node goes on with it. Two orders by one token make
-//! one instance ([`claim`]).
+//! one instance ([`ostler_driver::orders`]).
 //!
 //! What the text leaves open is read in every form: numbers as texts, both spellings of a path, wrappers in the singular and the
 //! plural, three ways to ask for statistics. `README.md` is for operators.
 
 mod capacity;
-mod claim;
 mod config;
 mod details;
 mod driver;
@@ -25,9 +24,8 @@ mod platform;
 mod record;
 #[cfg(test)]
 mod tests;
-mod time;
 mod wire;
 
 use ostler_driver::export_driver;
 
-export_driver!(driver::Edge<http::Outgoing>);
+export_driver!(driver::Edge);

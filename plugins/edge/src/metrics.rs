@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use ostler_driver::{Error, Measurement, NodeState, Result, Sample};
+use ostler_driver::http::is_identifier;
+use ostler_driver::{Error, Measurement, NodeState, Result, Sample, time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::http::{Api, is_identifier};
-use crate::time;
+use crate::http::Api;
 use crate::wire;
 
 /// After so long no further node is asked for: the call must end.

@@ -3,15 +3,12 @@
 //! The name itself has no two hyphens in a row and none at an end, so the first two hyphens of such a name are those before the
 //! token, whatever the token is.
 
+use ostler_driver::is_token;
+
 /// Between name and token, after two hyphens.
 const MARK: &str = "ostler-";
 /// The longest name that is sent.
 const LONGEST: usize = 255;
-
-/// Whether the host may use a token, by the contract.
-pub(crate) fn is_token(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-}
 
 /// The name of an instance: letters, digits, `.`, `_` and `-` of ASCII, which every far side can be expected to take.
 pub(crate) fn instance(name: &str, token: &str) -> String {

@@ -1,13 +1,15 @@
 //! Nodes: instances with what was ordered besides.
 
-use ostler_driver::{Action, Address, Error, Extra, Force, Node, NodeState, Page, Reach, Result, Versioned, bad_cursor};
+use ostler_driver::http::is_identifier;
+use ostler_driver::orders::is_uncertain;
+use ostler_driver::{
+    Action, Address, Error, Extra, Force, Node, NodeState, Page, Reach, Result, Versioned, bad_cursor, is_token,
+};
 use serde_json::{Map, Value, json};
 
-use crate::claim::is_uncertain;
 use crate::config::{AddressReach, DEFAULT_SIZE};
 use crate::details::{BUDGET, Kind};
-use crate::http::{Api, is_identifier};
-use crate::name::is_token;
+use crate::http::Api;
 use crate::record::{Record, micros};
 use crate::wire::{self, Entry, is_public};
 

@@ -2,10 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ostler_driver::{Error, Extra, Node, NodeSpec, Result};
+use ostler_driver::http::is_identifier;
+use ostler_driver::orders::{Orders, Stop, is_uncertain};
+use ostler_driver::{Error, Extra, Node, NodeSpec, Result, check_token};
 use serde_json::{Value, json};
 
-use crate::claim::{Stop, is_uncertain};
 use crate::config::DEFAULT_SIZE;
 use crate::details::Kind;
 use crate::http::Api;
@@ -23,7 +24,8 @@ impl Api {
         let body = self.body(token, spec)?;
         let repeatable = self.is_repeatable()?;
         let find = |settle| self.by_token(Kind::Instance, token, settle);
-        let entry = self.order("node", token, repeatable, find, || self.make(token, spec, &body, repeatable))?;
+        let orders = Orders::new(&self.ctx).repeatable(repeatable);
+        let entry = orders.once("node", token, find, || self.make(token, spec, &body, repeatable))?;
         // The list tells no status, and the answer to an order may be an old one that was repeated.
         let entry = self.entry(Kind::Instance, &entry.id)?;
         match self.go_on(entry)? {
@@ -148,13 +150,11 @@ impl Api {
 
     /// What can be said of an order without asking.
     fn acceptable(&self, token: &str, spec: &NodeSpec) -> Result<()> {
-        if !name::is_token(token) {
-            return Err(Error::Invalid("a token has 1 to 64 characters of a-z 0-9 -".to_owned()));
-        }
+        check_token(token)?;
         if !self.settings.sizes.iter().any(|size| size.id == spec.size_id) {
             return Err(Error::Invalid(format!("no size `{}`", spec.size_id.chars().take(64).collect::<String>())));
         }
-        if !crate::http::is_identifier(&spec.image_id) {
+        if !is_identifier(&spec.image_id) {
             return Err(Error::Invalid(format!("no image `{}`", spec.image_id.chars().take(64).collect::<String>())));
         }
         let data = spec.user_data.as_deref().unwrap_or_default();

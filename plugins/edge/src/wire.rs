@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use ostler_driver::NodeState;
+use ostler_driver::http::{encode, is_identifier};
+use ostler_driver::{NodeState, time};
 use serde_json::Value;
 
-use crate::http::{encode, is_identifier, is_number};
+use crate::http::is_number;
 use crate::name;
-use crate::time;
 
 /// The elements of a list: below its key, or bare.
 pub(crate) fn list(body: &Value, key: &str) -> Option<Vec<Value>> {

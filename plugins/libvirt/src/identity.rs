@@ -1,6 +1,5 @@
 //! Names that follow from a token, so that a second order finds what the first one made.
 
-use ostler_driver::{Error, Result};
 use sha2::{Digest, Sha256};
 
 /// The uuid of what is made for this token in this cloud: version 8 of RFC 9562, from SHA-256. `part` tells what of it.
@@ -46,15 +45,6 @@ pub(crate) fn disks_of(node: &str) -> String {
 /// The name of a node's disk: `root`, `1`, `2`, …
 pub(crate) fn disk(node: &str, part: &str) -> String {
     format!("{}{part}.img", disks_of(node))
-}
-
-/// Refuses what is no token of the contract.
-pub(crate) fn check_token(token: &str) -> Result<()> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=64).contains(&token.len()) && token.bytes().all(plain) {
-        return Ok(());
-    }
-    Err(Error::Invalid("a token has 1 to 64 characters of a-z 0-9 -".to_owned()))
 }
 
 #[cfg(test)]

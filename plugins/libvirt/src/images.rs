@@ -1,7 +1,7 @@
 //! Images: the volumes of the image pool that are nobody's disk.
 
 use ostler_driver::hypervisor_types::{Volume, VolumeRef, VolumeSource, VolumeSpec, VolumeStatus};
-use ostler_driver::{Error, Extra, Image, ImageSource, ImageSpec, ImageStatus, Result};
+use ostler_driver::{Error, Extra, Image, ImageSource, ImageSpec, ImageStatus, Result, check_token, is_token};
 use serde_json::json;
 
 use crate::driver::Libvirt;
@@ -27,7 +27,7 @@ impl Libvirt {
 
     /// The image that was imported with this token.
     pub(crate) fn image_by_token(&self, token: &str) -> Result<Option<Image>> {
-        if identity::check_token(token).is_err() {
+        if !is_token(token) {
             return Ok(None);
         }
         match self.image(&identity::image(&self.cloud(), token)) {
@@ -40,7 +40,7 @@ impl Libvirt {
     /// Imports what the host has fetched. A second order by the token finds the volume of the first, and has an import go on that
     /// broke off or failed.
     pub(crate) fn import(&self, token: &str, spec: &ImageSpec) -> Result<Image> {
-        identity::check_token(token)?;
+        check_token(token)?;
         let ImageSource::Staged(staged) = &spec.source else {
             return Err(Error::unsupported("fetching images by the hypervisor: the host fetches them (`image-import:staged`)"));
         };

@@ -1,7 +1,7 @@
 //! Nodes: domains with their addresses.
 
 use ostler_driver::hypervisor_types::{Domain, DomainState, Power};
-use ostler_driver::{Action, Address, Error, Extra, Node, NodeState, Reach, Result};
+use ostler_driver::{Action, Address, Error, Extra, Node, NodeState, Reach, Result, is_token};
 use serde_json::{Map, Value, json};
 
 use crate::driver::Libvirt;
@@ -25,7 +25,7 @@ impl Libvirt {
 
     /// The node of a token. Where there is no domain, disks may be left of an order that broke off.
     pub(crate) fn by_token(&self, token: &str) -> Result<Option<Node>> {
-        if identity::check_token(token).is_err() {
+        if !is_token(token) {
             return Ok(None);
         }
         let uuid = identity::node(&self.cloud(), token);

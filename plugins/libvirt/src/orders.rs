@@ -1,7 +1,7 @@
 //! Orders for nodes: the disks first, then the domain.
 
 use ostler_driver::hypervisor_types::{Disk, Domain, DomainSpec, Nic, VolumeRef, VolumeSource, VolumeSpec, VolumeStatus};
-use ostler_driver::{Error, Extra, Node, NodeSpec, Result, Size};
+use ostler_driver::{Error, Extra, Node, NodeSpec, Result, Size, check_token};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ struct OrderExtra {
 impl Libvirt {
     /// Orders a node. A second order by the token finds the domain of the first, or goes on where it broke off.
     pub(crate) fn order(&self, token: &str, spec: &NodeSpec) -> Result<Node> {
-        identity::check_token(token)?;
+        check_token(token)?;
         let uuid = identity::node(&self.cloud(), token);
         match self.hypervisor().get_domain(&uuid) {
             Ok(domain) => return self.node_of(&domain),

@@ -6,12 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ostler_driver::{Error, Result};
+use ostler_driver::{Error, Result, time};
 use serde::{Deserialize, Serialize};
 
 use crate::errors;
-use crate::http::{Api, Request};
-use crate::time::parse_iso;
+use crate::http::Api;
 
 /// A token is not used for the last two minutes of its life, or for the last tenth of a short one.
 const MARGIN: Duration = Duration::from_secs(120);
@@ -174,9 +173,8 @@ impl Api {
     /// A new session, whatever is kept.
     pub(crate) fn authenticate(&self) -> Result<Session> {
         let url = format!("{}/auth/tokens", self.settings.auth_url);
-        let mut request = Request::new("POST", url);
-        request.body = Some(("application/json", self.settings.auth_request().to_string().into_bytes()));
-        let answer = (self.send)(&self.ctx, &request)?;
+        let request = self.request("POST", url).header("accept", "application/json");
+        let answer = request.body("application/json", self.settings.auth_request().to_string()).answer()?;
         if !answer.is_success() {
             let error = errors::of("identity", &answer, None);
             return Err(match error {
@@ -191,7 +189,7 @@ impl Api {
         let token = answer.header("x-subject-token").filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| Error::Failed("identity: a token without X-Subject-Token".to_owned()))?.to_owned();
         let Body { token: body } = answer.json().map_err(|error: Error| error.context("identity"))?;
-        let life = match (parse_iso(&body.issued_at), parse_iso(&body.expires_at)) {
+        let life = match (time::parse(&body.issued_at), time::parse(&body.expires_at)) {
             (Some(issued), Some(expires)) => Duration::from_micros(expires.saturating_sub(issued)),
             _ => return Err(Error::Failed("identity: a token whose times cannot be read".to_owned())),
         };

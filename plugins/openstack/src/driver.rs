@@ -1,7 +1,5 @@
 //! The contract's functions.
 
-use std::marker::PhantomData;
-
 use ostler_driver::{
     Action, Capacity, Context, Description, Driver, Extra, Health, Image, ImageSpec, Node, NodeSpec, Page, Result, Sample, Size,
 };
@@ -10,7 +8,7 @@ use serde_json::json;
 use crate::auth::Service;
 use crate::compute::server::Server;
 use crate::config::{self, Settings};
-use crate::http::{Api, Transport};
+use crate::http::Api;
 
 /// What it can do beyond listing, creating and destroying nodes.
 const FEATURES: [&str; 13] = [
@@ -29,16 +27,15 @@ const FEATURES: [&str; 13] = [
     "samples",
 ];
 
-/// The driver; `T` is how requests leave.
-pub(crate) struct OpenStack<T> {
+/// The driver.
+pub(crate) struct OpenStack {
     api: Api,
-    transport: PhantomData<T>,
 }
 
-impl<T: Transport> Driver for OpenStack<T> {
+impl Driver for OpenStack {
     fn new(ctx: Context) -> Result<Self> {
         let settings = Settings::read(&ctx)?;
-        Ok(Self { api: Api { ctx, settings, send: T::send }, transport: PhantomData })
+        Ok(Self { api: Api { ctx, settings } })
     }
 
     fn describe(_: &Context) -> Description {

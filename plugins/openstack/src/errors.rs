@@ -1,12 +1,9 @@
 //! From OpenStack's refusals to the contract's errors. Each service writes them in its own shape, and what stands before a service
 //! (a proxy, a middleware) writes HTML.
 
-use std::time::Duration;
-
 use ostler_driver::Error;
+use ostler_driver::http::{Answer, without_tags};
 use serde_json::Value;
-
-use crate::http::Answer;
 
 /// Characters of a provider's message that are passed on.
 const EXCERPT: usize = 500;
@@ -27,7 +24,7 @@ pub(crate) fn of(service: &str, answer: &Answer, token: Option<&str>) -> Error {
     if let Some(token) = token.filter(|token| !token.is_empty()) {
         message = message.replace(token, "…");
     }
-    let message: String = tidy(&message).chars().take(EXCERPT).collect();
+    let message: String = without_tags(&message).chars().take(EXCERPT).collect();
     let message = if message.is_empty() { "no reason given".to_owned() } else { message };
     let place = match answer.header("x-openstack-request-id") {
         Some(request) => format!("{}, {}", answer.status, request.chars().take(64).collect::<String>()),
@@ -40,7 +37,7 @@ type Class = Box<dyn FnOnce(String) -> Error>;
 
 fn class(answer: &Answer, kind: &str, message: &str) -> Class {
     let says = |text: &str| message.to_ascii_lowercase().contains(text);
-    let retry_after = answer.header("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+    let retry_after = answer.retry_after();
     match answer.status {
         401 => Box::new(Error::Unauthorized),
         // Nova's quota and its policy differ in the text only, and a policy may be about quotas. Not all quotas say that they are one:
@@ -86,33 +83,11 @@ fn read(body: &[u8]) -> Refusal {
     plain()
 }
 
-/// One line without the tags of HTML.
-fn tidy(text: &str) -> String {
-    let (mut plain, mut in_tag) = (String::new(), false);
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            // A tag begins with a letter or a slash; a sign for less does not.
-            '<' if rest.peek().is_some_and(|next| next.is_ascii_alphabetic() || matches!(next, '/' | '!')) => in_tag = true,
-            '>' if in_tag => {
-                in_tag = false;
-                plain.push(' ');
-            }
-            c if !in_tag => plain.push(c),
-            _ => {}
-        }
-    }
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, headers: Vec::new(), body: body.as_bytes().to_vec() }
-    }
+    use std::time::Duration;
 
     #[test]
     fn each_refusal_has_its_class() {
@@ -234,15 +209,14 @@ mod tests {
             (501, "[]", "unsupported", "[]"),
             (302, "1 < 2", "failed", "1 < 2"),
         ] {
-            let error = of("compute", &answer(status, body), None);
+            let error = of("compute", &Answer::new(status, body), None);
             assert_eq!((error.class(), error.message()), (class, format!("compute: {text} ({status})").as_str()));
         }
     }
 
     #[test]
     fn waits_and_request_identifiers_are_passed_on() {
-        let mut answer = answer(429, "");
-        answer.headers = vec![("retry-after".into(), "7".into()), ("x-openstack-request-id".into(), "req-1".into())];
+        let answer = Answer::new(429, "").with_header("retry-after", "7").with_header("x-openstack-request-id", "req-1");
         let Error::Throttled { message, retry_after } = of("compute", &answer, None) else { panic!("throttled") };
         assert_eq!((message.as_str(), retry_after), ("compute: no reason given (429, req-1)", Some(Duration::from_secs(7))));
     }
@@ -250,7 +224,7 @@ mod tests {
     #[test]
     fn a_token_is_not_repeated_and_a_text_is_not_endless() {
         let body = format!(r#"{{"error":{{"message":"Could not find token gAAAA-secret. {}"}}}}"#, "x".repeat(9000));
-        let error = of("identity", &answer(404, &body), Some("gAAAA-secret"));
+        let error = of("identity", &Answer::new(404, body), Some("gAAAA-secret"));
         assert!(error.message().contains("token …. xxx") && error.message().chars().count() < 600);
     }
 }

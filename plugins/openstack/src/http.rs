@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use ostler_driver::http::{Answer, Request, query};
 use ostler_driver::{Context, Error, Result};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -19,86 +19,22 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LIMIT: u64 = 8 << 20;
 /// Pages after which a list counts as endless.
 const MAX_PAGES: usize = 200;
-/// The headers of an answer that the driver reads.
-const HEADERS: [&str; 5] = ["date", "retry-after", "x-openstack-request-id", "x-subject-token", "location"];
-/// Everything but what RFC 3986 leaves unreserved.
-const ENCODE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// A request as it goes out. No `Debug`: it carries credentials.
-pub(crate) struct Request {
-    pub(crate) method: &'static str,
-    pub(crate) url: String,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    /// Content type and content.
-    pub(crate) body: Option<(&'static str, Vec<u8>)>,
-    pub(crate) timeout: Duration,
-    pub(crate) limit: u64,
-}
-
-impl Request {
-    pub(crate) fn new(method: &'static str, url: impl Into<String>) -> Self {
-        let headers = vec![("accept", "application/json".to_owned())];
-        Self { method, url: url.into(), headers, body: None, timeout: TIMEOUT, limit: LIMIT }
-    }
-}
-
-/// An answer, whatever its status.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Answer {
-    /// A header, by its name in lower case.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
-    pub(crate) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        Ok(serde_json::from_slice(&self.body)?)
-    }
-}
-
-/// How requests leave.
-pub(crate) trait Transport: 'static {
-    /// Sends one request.
-    fn send(ctx: &Context, request: &Request) -> Result<Answer>;
-}
-
-/// By `wasi:http`.
-pub(crate) struct Outgoing;
-
-impl Transport for Outgoing {
-    fn send(ctx: &Context, request: &Request) -> Result<Answer> {
-        let mut out = ctx.http().request(request.method, &request.url).timeout(request.timeout).limit(request.limit);
-        for (name, value) in &request.headers {
-            out = out.header(name, value);
-        }
-        if let Some((content_type, body)) = &request.body {
-            out = out.body(content_type, body.clone());
-        }
-        let response = out.send()?;
-        let headers = HEADERS.iter().filter_map(|name| Some(((*name).to_owned(), response.header(name)?.to_owned()))).collect();
-        Ok(Answer { status: response.status(), headers, body: response.bytes()? })
-    }
-}
 
 /// The way to the cloud.
 pub(crate) struct Api {
     pub(crate) ctx: Context,
     pub(crate) settings: Settings,
-    pub(crate) send: fn(&Context, &Request) -> Result<Answer>,
 }
 
 impl Api {
+    /// A request to anywhere.
+    pub(crate) fn request(&self, method: &str, url: impl Into<String>) -> Request<'_> {
+        self.ctx.http().request(method, url).timeout(TIMEOUT).limit(LIMIT)
+    }
+
     /// A request to a service; `path` begins with a slash and follows the endpoint.
     pub(crate) fn call(&self, method: &'static str, service: Service, path: impl Into<String>) -> Call<'_> {
-        Call { api: self, method, service, path: path.into(), query: String::new(), body: None, microversion: None }
+        Call { api: self, method, service, path: path.into(), query: Vec::new(), body: None, microversion: None }
     }
 
     pub(crate) fn get(&self, service: Service, path: impl Into<String>) -> Call<'_> {
@@ -127,17 +63,14 @@ pub(crate) struct Call<'a> {
     method: &'static str,
     service: Service,
     path: String,
-    query: String,
+    query: Vec<(String, String)>,
     body: Option<(&'static str, Vec<u8>)>,
     microversion: Option<Microversion>,
 }
 
 impl Call<'_> {
     pub(crate) fn query(mut self, key: &str, value: &str) -> Self {
-        self.query.push(if self.query.is_empty() { '?' } else { '&' });
-        self.query.push_str(&encode(key));
-        self.query.push('=');
-        self.query.push_str(&encode(value));
+        self.query.push((key.to_owned(), value.to_owned()));
         self
     }
 
@@ -198,15 +131,20 @@ impl Call<'_> {
 
     fn exchange(&self, session: &Session) -> Result<Answer> {
         let endpoint = session.endpoint(self.service)?;
-        let mut request = Request::new(self.method, format!("{endpoint}{}{}", self.path, self.query));
-        request.headers.push(("x-auth-token", session.token.clone()));
+        let mut request = self.api.request(self.method, format!("{endpoint}{}", self.path));
+        request = request.header("accept", "application/json").header("x-auth-token", session.token.as_str());
+        for (key, value) in &self.query {
+            request = request.query(key, value);
+        }
         if let Some(version) = self.microversion {
             // The older name is the only one that Nova reads before 2.27.
-            request.headers.push(("openstack-api-version", format!("compute {version}")));
-            request.headers.push(("x-openstack-nova-api-version", version.to_string()));
+            request = request.header("openstack-api-version", format!("compute {version}"));
+            request = request.header("x-openstack-nova-api-version", version.to_string());
         }
-        request.body.clone_from(&self.body);
-        (self.api.send)(&self.api.ctx, &request)
+        if let Some((content_type, body)) = &self.body {
+            request = request.body(content_type, body.clone());
+        }
+        request.answer()
     }
 
     fn conclude(&self, session: &Session, answer: Answer) -> Result<Answer> {
@@ -227,24 +165,9 @@ impl Call<'_> {
     }
 }
 
-/// Percent-encoded, for a path or a query.
-pub(crate) fn encode(text: &str) -> String {
-    utf8_percent_encode(text, ENCODE).to_string()
-}
-
-/// Whether a text can be an identifier in a path. What cannot be one exists nowhere, and is not sent.
-pub(crate) fn is_identifier(text: &str) -> bool {
-    (1..=255).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-        && text.bytes().any(|byte| byte != b'.')
-}
-
 /// The marker in the address of a next page. The address itself is not followed: it might lead elsewhere, with our token.
 pub(crate) fn marker(address: &str) -> Option<String> {
-    let query = address.split_once('?')?.1;
-    let value = query.split('&').find_map(|pair| pair.strip_prefix("marker="))?;
-    let marker = percent_decode_str(value).decode_utf8().ok()?.into_owned();
-    (!marker.is_empty()).then_some(marker)
+    query(address).find(|(key, _)| key == "marker").map(|(_, value)| value).filter(|marker| !marker.is_empty())
 }
 
 /// A link of Nova, Neutron and Cinder.

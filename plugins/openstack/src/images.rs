@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ostler_driver::{Error, Extra, Image, ImageSource, ImageSpec, ImageStatus, Page, Result, bad_cursor};
+use ostler_driver::http::{check_identifier, encode, is_identifier};
+use ostler_driver::orders::{Orders, Stop};
+use ostler_driver::{Error, Extra, Image, ImageSource, ImageSpec, ImageStatus, Page, Result, bad_cursor, time};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::auth::Service;
-use crate::claim::Stop;
-use crate::http::{Answer, Api, Request, encode, is_identifier, marker};
-use crate::time::parse_iso;
+use crate::http::{Api, marker};
 
 /// Begins the tag that carries the host's token.
 const TAG: &str = "ostler:";
@@ -127,7 +127,7 @@ impl GlanceImage {
         image.min_disk_gb = Some(self.min_disk).filter(|size| *size > 0);
         image.min_ram_mb = Some(self.min_ram).filter(|size| *size > 0);
         image.checksum = self.checksum();
-        image.created_at = self.created_at.as_deref().and_then(parse_iso);
+        image.created_at = self.created_at.as_deref().and_then(time::parse);
         for (key, value) in &self.rest {
             if let Some(value) = value.as_str().filter(|value| !value.is_empty() && !OWN.contains(&key.as_str())) {
                 let name = FACTS.iter().find(|(_, theirs)| theirs == key).map_or(key.as_str(), |(ours, _)| ours);
@@ -175,9 +175,7 @@ impl Api {
     }
 
     fn glance_image(&self, id: &str) -> Result<GlanceImage> {
-        if !is_identifier(id) {
-            return Err(Error::not_found("image", &id.chars().take(64).collect::<String>()));
-        }
+        check_identifier("image", id)?;
         self.get(Service::Image, format!("/images/{id}")).json()
     }
 
@@ -199,8 +197,8 @@ impl Api {
             return Err(Error::unsupported("images that the host has fetched"));
         };
         let body = self.new_image(token, spec)?;
-        let find = || self.image_by_token(token);
-        let image = self.order("image", token, find, || {
+        let find = |_| self.image_by_token(token);
+        let image = Orders::new(&self.ctx).once("image", token, find, || {
             let way = self.way()?;
             self.check_verifiable(spec)?;
             let call = self.post(Service::Image, "/images").json_body(&body);
@@ -309,10 +307,7 @@ impl Api {
     }
 
     fn upload(&self, id: &str, url: &str) -> Result<()> {
-        let mut request = Request::new("GET", url);
-        request.headers.clear();
-        request.limit = self.settings.upload_bytes;
-        let answer: Answer = (self.send)(&self.ctx, &request)?;
+        let answer = self.request("GET", url).limit(self.settings.upload_bytes).answer()?;
         if !answer.is_success() {
             return Err(Error::Failed(format!("the image's origin answered {}", answer.status)));
         }
@@ -324,9 +319,7 @@ impl Api {
     }
 
     pub(crate) fn delete_image(&self, id: &str) -> Result<()> {
-        if !is_identifier(id) {
-            return Err(Error::not_found("image", &id.chars().take(64).collect::<String>()));
-        }
+        check_identifier("image", id)?;
         self.delete(Service::Image, format!("/images/{id}")).send()?;
         Ok(())
     }

@@ -10,12 +10,11 @@
 //! | floating IP | description, with the server's identifier |
 //! | further disk | Nova makes and deletes it with the server; its name has the server's identifier |
 //!
-//! Two orders by one token make one server or image: [`claim`] says how. Work that takes longer than a call goes on when the host
+//! Two orders by one token make one server or image: [`ostler_driver::orders`] says how. Work that takes longer than a call goes on when the host
 //! polls `get-node`: a node with a public address stays `pending` until its server is up and a floating IP is attached, and is
 //! `failed` where none can be had. `README.md` is for operators.
 
 mod auth;
-mod claim;
 mod compute;
 mod config;
 mod driver;
@@ -26,10 +25,9 @@ mod microversion;
 mod network;
 #[cfg(test)]
 mod tests;
-mod time;
 mod userdata;
 mod volumes;
 
 use ostler_driver::export_driver;
 
-export_driver!(driver::OpenStack<http::Outgoing>);
+export_driver!(driver::OpenStack);

@@ -3,12 +3,13 @@
 //! Nova makes and attaches them while it builds the server and deletes them with it, all in the one request for the server, so
 //! that no crash can come in between. What Nova left behind nevertheless is found by the name that Nova gives.
 
+use ostler_driver::http::is_identifier;
 use ostler_driver::{Error, NodeSpec, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::Service;
-use crate::http::{Api, Link, is_identifier, next};
+use crate::http::{Api, Link, next};
 
 #[derive(Deserialize)]
 struct Volumes {

@@ -59,6 +59,26 @@ pub enum Error {
     },
 }
 
+/// The text of an error, borrowed as the error is.
+macro_rules! message_of {
+    ($error:expr) => {
+        match $error {
+            Self::NotFound(text)
+            | Self::Invalid(text)
+            | Self::Conflict(text)
+            | Self::Unauthorized(text)
+            | Self::Forbidden(text)
+            | Self::Quota(text)
+            | Self::Capacity(text)
+            | Self::Unsupported(text)
+            | Self::Transient(text)
+            | Self::Failed(text)
+            | Self::Throttled { message: text, .. }
+            | Self::Other { message: text, .. } => text,
+        }
+    };
+}
+
 impl Error {
     /// [`Error::NotFound`] of a kind of thing and its identifier: ``no node `7` ``.
     pub fn not_found(kind: &str, id: &str) -> Self {
@@ -90,37 +110,13 @@ impl Error {
 
     /// The text without the class.
     pub fn message(&self) -> &str {
-        match self {
-            Self::NotFound(text)
-            | Self::Invalid(text)
-            | Self::Conflict(text)
-            | Self::Unauthorized(text)
-            | Self::Forbidden(text)
-            | Self::Quota(text)
-            | Self::Capacity(text)
-            | Self::Unsupported(text)
-            | Self::Transient(text)
-            | Self::Failed(text) => text,
-            Self::Throttled { message, .. } | Self::Other { message, .. } => message,
-        }
+        message_of!(self)
     }
 
     /// The same class with `what: ` in front of the text.
     #[must_use]
     pub fn context(mut self, what: &str) -> Self {
-        match &mut self {
-            Self::NotFound(text)
-            | Self::Invalid(text)
-            | Self::Conflict(text)
-            | Self::Unauthorized(text)
-            | Self::Forbidden(text)
-            | Self::Quota(text)
-            | Self::Capacity(text)
-            | Self::Unsupported(text)
-            | Self::Transient(text)
-            | Self::Failed(text) => text.insert_str(0, &format!("{what}: ")),
-            Self::Throttled { message, .. } | Self::Other { message, .. } => message.insert_str(0, &format!("{what}: ")),
-        }
+        message_of!(&mut self).insert_str(0, &format!("{what}: "));
         self
     }
 }

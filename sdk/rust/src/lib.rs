@@ -4,6 +4,9 @@
 //! provider. It reaches the world only through what the [`Context`] offers, and imports only what it uses. `README.md` tells
 //! how to build one.
 //!
+//! Besides the contract there is what drivers of real providers need: [`orders`] that are made once by a token, an HTTP client
+//! (feature `http`), [`time`]s as APIs write them, and [`testing`] without WebAssembly and without the provider.
+//!
 //! ```
 //! use ostler_driver::{
 //!     Address, Context, Description, Driver, Error, Extra, Health, Image, Node, NodeSpec, NodeState, Page, Result, Setting,
@@ -114,9 +117,12 @@ pub mod http;
 mod hypervisor;
 #[cfg(target_family = "wasm")]
 mod imports;
+pub mod orders;
 mod state;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod time;
+mod token;
 mod types;
 
 pub use context::{Cache, Config, Context, Level, Log, Secrets};
@@ -124,6 +130,7 @@ pub use driver::Driver;
 pub use error::{Error, Result};
 pub use hypervisor::Hypervisor;
 pub use state::{Commit, Entries, Entry, State, StateError, TRIES, Versioned};
+pub use token::{check_token, is_token};
 pub use types::{
     Action, Address, BlockDevice, Capacity, Description, Device, Extra, Force, Gauge, Health, Image, ImageSource, ImageSpec,
     ImageStatus, Measurement, MetricKind, Node, NodeSpec, NodeState, Page, Quota, Reach, Sample, Setting, Size, bad_cursor,

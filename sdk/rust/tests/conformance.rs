@@ -3,7 +3,8 @@
 
 use ostler_driver::testing::{Cloud, conformance};
 use ostler_driver::{
-    Action, Capacity, Context, Description, Driver, Error, Force, Health, Image, Node, NodeSpec, NodeState, Page, Result, Size,
+    Action, Capacity, Context, Description, Driver, Error, Force, Health, Image, ImageSource, ImageSpec, Node, NodeSpec,
+    NodeState, Page, Result, Size,
 };
 
 /// A small driver that breaks one rule, named by the setting `breaks`.
@@ -37,6 +38,9 @@ impl Driver for Wayward {
     fn describe(ctx: &Context) -> Description {
         let breaks = ctx.config().get("breaks");
         let description = Description::new("wayward", "1", "wayward", "Wayward").with_feature("start-stop");
+        if ctx.config().get("origin").is_some() {
+            return description.with_feature("image-import");
+        }
         match breaks.as_deref() {
             Some("claims capacity") => description.with_feature("capacity"),
             Some("unknown feature") => description.with_feature("teleport"),
@@ -50,6 +54,23 @@ impl Driver for Wayward {
 
     fn list_images(&self, cursor: Option<&str>) -> Result<Page<Image>> {
         Page::slice(vec![Image::new("1", "one")], cursor.filter(|_| !self.breaks("cursor")), 10)
+    }
+
+    fn find_image(&self, token: &str) -> Result<Option<Image>> {
+        match self.ctx.config().get("origin") {
+            Some(_) => Ok(self.ctx.state().get(&format!("i/{token}"))?.map(|_| Image::new(token, token))),
+            None => Err(Error::unsupported("image-import")),
+        }
+    }
+
+    /// Only from the origin that the setting names.
+    fn import_image(&self, token: &str, spec: ImageSpec) -> Result<Image> {
+        let origin = self.ctx.config().get("origin").ok_or_else(|| Error::unsupported("image-import"))?;
+        if spec.source != ImageSource::Url(origin) {
+            return Err(Error::Failed("that origin does not answer".into()));
+        }
+        self.ctx.state().set(&format!("i/{token}"), b"")?;
+        Ok(Image::new(token, token))
     }
 
     fn list_sizes(&self, cursor: Option<&str>) -> Result<Page<Size>> {
@@ -139,4 +160,14 @@ fn every_broken_rule_is_found() {
         let violations = conformance::check::<Wayward>(&Cloud::new("c").config("breaks", rule)).unwrap_err();
         assert!(violations.0.iter().any(|violation| violation.contains(found)), "{rule}: {violations}");
     }
+}
+
+#[test]
+fn images_come_from_where_the_test_says() {
+    let origin = "http://127.0.0.1:9/image";
+    let cloud = || Cloud::new("c").config("origin", origin);
+    let violations = conformance::check::<Wayward>(&cloud()).unwrap_err();
+    assert!(violations.0[0].contains("that origin does not answer"), "{violations}");
+    let options = conformance::Options::default().image_url(origin);
+    conformance::check_with::<Wayward>(&cloud(), &options).unwrap();
 }

@@ -6,25 +6,16 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ostler_driver::http::{Answer, Outgoing, query};
 use ostler_driver::testing::Cloud;
-use ostler_driver::{Context, Error, Result};
+use ostler_driver::{Error, Result, time};
 use serde_json::{Value, json};
 
 use crate::driver::Edge;
-use crate::http::{Answer, Request, Transport};
-
-/// How requests reach the play of this thread.
-pub(super) struct Played;
 
 thread_local! {
+    /// Where requests of this thread go.
     static PLAY: RefCell<Option<Play>> = const { RefCell::new(None) };
-}
-
-impl Transport for Played {
-    fn send(ctx: &Context, request: &Request) -> Result<Answer> {
-        let play = PLAY.with_borrow(Clone::clone).expect("no play in this thread");
-        play.answer(ctx, request)
-    }
 }
 
 /// The play; clones are the same.
@@ -141,7 +132,7 @@ pub(super) struct Stage {
     /// The bodies that came, after the request that they came with.
     pub(super) bodies: Vec<(String, Value)>,
     faults: VecDeque<(&'static str, Fault)>,
-    later: Vec<Request>,
+    later: Vec<Outgoing>,
 }
 
 /// Whether this is the number of an object.
@@ -149,8 +140,9 @@ pub(super) fn is(number: &Value, id: &str) -> bool {
     number.to_string().as_str() == id
 }
 
-fn plain(status: u16, body: &Value) -> Answer {
-    Answer { status, headers: Vec::new(), body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() } }
+/// An answer of JSON, or an empty one.
+pub(super) fn plain(status: u16, body: &Value) -> Answer {
+    Answer::new(status, if body.is_null() { String::new() } else { body.to_string() })
 }
 
 impl Play {
@@ -184,7 +176,11 @@ impl Play {
 
     /// A cloud whose driver meets this play.
     pub(super) fn cloud() -> Cloud {
-        Cloud::new("home1").config("url", "https://far:5555/cloudedge").config("username", "ann").secret("password", "canary")
+        let cloud = Cloud::new("home1").config("url", "https://far:5555/cloudedge").config("username", "ann");
+        cloud.secret("password", "canary").answer_http(|cloud, request| {
+            let play = PLAY.with_borrow(Clone::clone).expect("no play in this thread");
+            play.answer(cloud, request)
+        })
     }
 
     /// The next request whose method and path begin with `request` goes wrong. Faults strike in their order.
@@ -232,28 +228,25 @@ impl Play {
         self.look(|stage| stage.bodies.iter().rev().find(|(seen, _)| seen.starts_with(request)).unwrap().1.clone())
     }
 
-    fn answer(&self, ctx: &Context, request: &Request) -> Result<Answer> {
+    fn answer(&self, cloud: &Cloud, request: &Outgoing) -> Result<Answer> {
+        let ctx = cloud.context();
         let path = request.url.strip_prefix("https://far:5555/cloudedge").unwrap_or(&request.url);
         let line = format!("{} {path}", request.method);
         let fault = {
             let mut stage = self.0.borrow_mut();
             stage.now = ctx.now();
             stage.seen.push(line.clone());
-            if let Some(body) = &request.body {
-                let body = serde_json::from_slice(body).unwrap_or(Value::Null);
+            if !request.body.is_empty() {
+                let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
                 stage.bodies.push((line.clone(), body));
             }
             let at = stage.faults.iter().position(|(wanted, _)| line.starts_with(wanted));
             at.and_then(|at| stage.faults.remove(at)).map(|(_, fault)| fault)
         };
-        let lost = || Err(Error::Transient(format!("{}: the connection was closed", request.method)));
+        let lost = || Err(Error::Transient("the connection was closed".to_owned()));
         match fault {
-            Some(Fault::Answer(status, body)) => {
-                return Ok(Answer { status, headers: Vec::new(), body: body.as_bytes().to_vec() });
-            }
-            Some(Fault::AnswerWith(status, (name, value), body)) => {
-                return Ok(Answer { status, headers: vec![(name.into(), value.into())], body: body.as_bytes().to_vec() });
-            }
+            Some(Fault::Answer(status, body)) => return Ok(Answer::new(status, body)),
+            Some(Fault::AnswerWith(status, (name, value), body)) => return Ok(Answer::new(status, body).with_header(name, value)),
             Some(Fault::Lost) => return lost(),
             Some(Fault::LostAnswer) => {
                 self.0.borrow_mut().serve(request);
@@ -293,7 +286,7 @@ impl Stage {
     }
 
     fn date(&self) -> String {
-        crate::time::format(self.now).replace('Z', "+00:00")
+        time::format(self.now).replace('Z', "+00:00")
     }
 
     pub(super) fn add_image(&mut self, name: &str, status: &str) -> u64 {
@@ -339,7 +332,7 @@ impl Stage {
     pub(super) fn refuse(&self, name: &str, status: u16, message: &str) -> Answer {
         if self.manners.html {
             let page = format!("<html><head><title>{status}</title></head><body><h1>{message}</h1></body></html>");
-            return Answer { status, headers: Vec::new(), body: page.into_bytes() };
+            return Answer::new(status, page);
         }
         plain(status, &json!({name: {"code": status, "message": message}}))
     }
@@ -351,25 +344,22 @@ impl Stage {
         self.refuse("itemNotFound", 404, &format!("nothing is called {id}"))
     }
 
-    fn serve(&mut self, request: &Request) -> Answer {
-        let header = |name: &str| request.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
-        assert_eq!(header("accept"), Some("application/json"));
-        if header("authorization") != Some("Basic YW5uOmNhbmFyeQ==") {
+    fn serve(&mut self, request: &Outgoing) -> Answer {
+        assert_eq!(request.header("accept"), Some("application/json"));
+        if request.header("authorization") != Some("Basic YW5uOmNhbmFyeQ==") {
             return self.refuse("unauthorized", 401, "who are you");
         }
         self.pass_time();
         let address = request.url.strip_prefix("https://far:5555/cloudedge/").expect("another address");
-        let (path, query) = address.split_once('?').unwrap_or((address, ""));
-        let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
-        let query: Vec<(String, String)> =
-            query.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect();
-        let body: Value = request.body.as_deref().map_or(Value::Null, |body| serde_json::from_slice(body).unwrap());
+        let path = address.split('?').next().unwrap();
+        let query: Vec<_> = query(&request.url).collect();
+        let body = if request.body.is_empty() { Value::Null } else { serde_json::from_slice(&request.body).unwrap() };
         let path: Vec<&str> = path.split('/').collect();
-        let key = header("idempotency-key").filter(|_| self.manners.ostler);
+        let key = request.header("idempotency-key").filter(|_| self.manners.ostler);
         if let Some((_, known)) = self.keys.iter().find(|(known, _)| Some(known.as_str()) == key) {
             return plain(202, &known.clone());
         }
-        let answer = self.route(request.method, &path, &query, &body);
+        let answer = self.route(&request.method, &path, &query, &body);
         if let Some(key) = key.filter(|_| answer.status == 202) {
             self.keys.push((key.to_owned(), serde_json::from_slice(&answer.body).unwrap()));
         }
@@ -438,6 +428,6 @@ impl Stage {
 }
 
 /// A driver as a new instance would be.
-pub(super) fn driver(cloud: &Cloud) -> Edge<Played> {
+pub(super) fn driver(cloud: &Cloud) -> Edge {
     cloud.driver().unwrap()
 }

@@ -8,14 +8,13 @@ mod nodes;
 mod orders;
 mod services;
 
-use fake::{Fault, Manners, Play, Played, driver};
+use fake::{Fault, Manners, Play, driver};
 use ostler_driver::testing::{Cloud, conformance};
 use ostler_driver::{Driver, Extra, NodeSpec};
 use serde_json::json;
 use std::time::Duration;
 
 use crate::driver::Edge;
-use crate::http::Outgoing;
 
 /// The image that every play has.
 const IMAGE: &str = "62";
@@ -36,7 +35,7 @@ fn it_keeps_the_contract() {
         for forwarded in [false, true] {
             Play::open(manners.clone());
             let cloud = if forwarded { Play::cloud().config("forward_ports", "[22]") } else { Play::cloud() };
-            if let Err(violations) = conformance::check::<Edge<Played>>(&cloud) {
+            if let Err(violations) = conformance::check::<Edge>(&cloud) {
                 panic!("{manners:?}: {violations}");
             }
             assert_eq!(cloud.context().state().list("", None, 10).unwrap(), [], "nothing is remembered of what is gone");
@@ -57,7 +56,7 @@ fn requests_leave_as_they_were_written() {
     let post =
         post.header("content-type", "application/json").json(json!({"instance": {"imageRef": 62, "name": "web--ostler-t-1"}}));
     post.answer_with(413, &[("Retry-After", "9")], r#"{"overLimit":{"code":413,"message":"slow down"}}"#);
-    let driver: Edge<Outgoing> = cloud.driver().unwrap();
+    let driver: Edge = cloud.driver().unwrap();
     let error = driver.create_node("t-1", order()).unwrap_err();
     let expected = ostler_driver::Error::Throttled {
         message: "at far:5555: slow down".to_owned(),
@@ -69,13 +68,13 @@ fn requests_leave_as_they_were_written() {
 
 #[test]
 fn it_describes_itself_by_its_settings() {
-    let features = |cloud: &Cloud| Edge::<Outgoing>::describe(&cloud.context()).features.join(" ");
+    let features = |cloud: &Cloud| Edge::describe(&cloud.context()).features.join(" ");
     let always = "start-stop reboot suspend create-stopped image-import image-delete capacity samples";
     assert_eq!(features(&Cloud::new("bare")), always);
     assert_eq!(features(&Play::cloud()), always);
     let more = Play::cloud().config("far_user_data", "true").config("forward_ports", "[22]");
     assert_eq!(features(&more), format!("{always} user-data public-addresses"));
-    let described = Edge::<Outgoing>::describe(&Cloud::new("bare").context());
+    let described = Edge::describe(&Cloud::new("bare").context());
     let needed: Vec<_> =
         described.settings.iter().filter(|setting| setting.required).map(|setting| setting.key.as_str()).collect();
     assert_eq!(needed, ["url", "username", "password"]);
@@ -119,7 +118,7 @@ fn loops_and_other_servers_are_refused() {
         (Fault::Answer(200, r#"{"hello":1}"#), "failed", "has no version"),
         (Fault::Answer(401, r#"{"unauthorized":{"code":401,"message":"no"}}"#), "unauthorized", "at far:5555: no"),
         (Fault::AnswerWith(302, ("location", "https://elsewhere/"), ""), "failed", "redirections are not followed"),
-        (Fault::Lost, "transient", "at far:5555: GET: the connection was closed"),
+        (Fault::Lost, "transient", "at far:5555: GET https://far:5555/cloudedge/version: the connection was closed"),
     ] {
         let play = Play::open(Manners { other_paths: true, ..Manners::of_the_text() });
         play.fault("GET /platform", Fault::Answer(404, ""));

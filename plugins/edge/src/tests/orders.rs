@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use ostler_driver::orders::LEASE;
 use ostler_driver::{Action, BlockDevice, Driver, Extra, Force, NodeSpec, NodeState};
 use serde_json::json;
 
 use super::fake::{Fault, Manners, Play, driver};
 use super::{IMAGE, all_manners, order};
-use crate::claim::LEASE;
 
 const START: &str = "POST /instances/6";
 const BUSY: Fault = Fault::Answer(409, r#"{"buildInProgress":{"code":409,"message":"still being built"}}"#);

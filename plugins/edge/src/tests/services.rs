@@ -1,13 +1,10 @@
 //! The played far side's instances, rules and metrics.
 
+use ostler_driver::http::Answer;
+use ostler_driver::time;
 use serde_json::{Value, json};
 
-use super::fake::{Stage, is};
-use crate::http::Answer;
-
-fn plain(status: u16, body: &Value) -> Answer {
-    Answer { status, headers: Vec::new(), body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() } }
-}
+use super::fake::{Stage, is, plain};
 
 impl Stage {
     pub(super) fn version(&self) -> Value {
@@ -148,9 +145,9 @@ impl Stage {
             }
             _ => body.as_object().unwrap().iter().next().map(|(name, about)| (name.clone(), about.clone())).unwrap(),
         };
-        let [start, end] = ["startTime", "endTime"].map(|key| crate::time::parse(about[key].as_str().unwrap()).unwrap());
+        let [start, end] = ["startTime", "endTime"].map(|key| time::parse(about[key].as_str().unwrap()).unwrap());
         assert!(start < end && about["period"] == "minute");
-        let minute = |ago: u64| crate::time::format(self.now() - ago * 60_000_000).replace('T', " ");
+        let minute = |ago: u64| time::format(self.now() - ago * 60_000_000).replace('T', " ");
         let points = json!({minute(2): 230, minute(1): 200});
         plain(200, &json!({metric: {"statistics": about["statistics"], "unit": "Kilobits/Second", "datapoints": points}}))
     }

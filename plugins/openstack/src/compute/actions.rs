@@ -1,18 +1,17 @@
 //! Changes of a server's power.
 
+use ostler_driver::http::check_identifier;
 use ostler_driver::{Action, Error, Force, Result};
 use serde_json::{Value, json};
 
 use crate::auth::Service;
-use crate::http::{Api, is_identifier};
+use crate::http::Api;
 
 impl Api {
     /// Starts an action; Nova answers at once and does it later.
     pub(crate) fn act(&self, id: &str, action: &Action) -> Result<()> {
         let body = body(action)?;
-        if !is_identifier(id) {
-            return Err(Error::not_found("node", &id.chars().take(64).collect::<String>()));
-        }
+        check_identifier("node", id)?;
         match (self.post_action(id, &body), action) {
             // Nova has two ways to freeze a server and an action for the end of each; the state tells which.
             (Err(Error::Conflict(text)), Action::Resume) => match self.server(id)?.status.as_str() {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ostler_driver::{Error, Extra, Node, NodeSpec, NodeState, Result};
+use ostler_driver::orders::{Orders, Stop};
+use ostler_driver::{Error, Extra, Node, NodeSpec, NodeState, Result, check_token};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::list::tag;
 use super::server::{ADDRESS, IMAGE, RESERVED, Server, TOKEN, WANTED};
 use crate::auth::Service;
-use crate::claim::Stop;
 use crate::config::Floating;
 use crate::http::Api;
 use crate::microversion::{CREATE, NETWORKS};
@@ -38,14 +38,14 @@ struct CreatedServer {
 }
 
 impl Api {
-    /// Orders a server. [`Api::order`] says what a second order with the token does, at once or later.
+    /// Orders a server. [`Orders`] says what a second order with the token does, at once or later.
     ///
     /// A public address is not allocated here but when the server is up ([`Api::node`]): what is allocated for a server that is
     /// never made would belong to nobody. Here it is only checked that there is one to be had.
     pub(crate) fn create(&self, token: &str, spec: &NodeSpec) -> Result<Node> {
         let extra = check(token, spec)?;
-        let find = || Ok(self.find_server(token)?.as_ref().map(Server::node));
-        self.order("node", token, find, || {
+        let find = |_| Ok(self.find_server(token)?.as_ref().map(Server::node));
+        Orders::new(&self.ctx).once("node", token, find, || {
             let (metadata, body) = self.body(token, spec, &extra)?;
             let version = self.microversion(CREATE)?;
             self.forget_snapshot();
@@ -123,11 +123,7 @@ impl Api {
 
 /// What can be said of an order without asking.
 fn check(token: &str, spec: &NodeSpec) -> Result<OrderExtra> {
-    let fits = (1..=64).contains(&token.len())
-        && token.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if !fits {
-        return Err(Error::Invalid("a token has 1 to 64 characters of a-z 0-9 -".to_owned()));
-    }
+    check_token(token)?;
     if !spec.start {
         return Err(Error::unsupported("nodes that are created stopped"));
     }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ostler_driver::http::is_identifier;
 use ostler_driver::{Error, Extra, Page, Result, Size, bad_cursor};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::Service;
-use crate::http::{Api, Link, is_identifier, marker, next};
+use crate::http::{Api, Link, marker, next};
 use crate::microversion::FLAVORS;
 
 #[derive(Deserialize)]

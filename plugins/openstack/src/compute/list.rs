@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use ostler_driver::{Error, Node, Page, Result, bad_cursor};
+use ostler_driver::http::Answer;
+use ostler_driver::{Error, Node, Page, Result, bad_cursor, time};
 use serde::{Deserialize, Serialize};
 
 use super::flavors::check_cursor;
 use super::server::Server;
 use crate::auth::Service;
-use crate::http::{Answer, Api, Call, Link, marker, next};
+use crate::http::{Api, Call, Link, marker, next};
 use crate::microversion::{CREATE, SERVERS};
-use crate::time::{format_iso, parse_http};
 
 /// Nova's clocks differ among each other, and a change is visible a moment after its time.
 const OVERLAP_US: u64 = 10_000_000;
@@ -63,7 +63,7 @@ impl Api {
     /// What is kept, with the changes since; none where nothing is kept or the changes do not fit on a page.
     fn refresh(&self) -> Result<Option<Vec<Server>>> {
         let Some(mut kept) = self.ctx.cache().get_json::<Snapshot>(&self.cache_key("servers")) else { return Ok(None) };
-        let since = format_iso(kept.until.saturating_sub(OVERLAP_US));
+        let since = time::format(kept.until.saturating_sub(OVERLAP_US));
         let answer = self.details(&self.settings.page_size.to_string())?.query("changes-since", &since).send()?;
         let changes: Servers = answer.json()?;
         if next(changes.servers_links).is_some() {
@@ -88,7 +88,7 @@ impl Api {
         let age = Duration::from_micros(self.ctx.now().saturating_sub(read_at));
         let left = Duration::from_secs(self.settings.snapshot_seconds).saturating_sub(age);
         // Without Nova's own time nobody knows what has changed since.
-        if let Some(until) = answer.header("date").and_then(parse_http).filter(|_| !left.is_zero()) {
+        if let Some(until) = answer.header("date").and_then(time::parse_http).filter(|_| !left.is_zero()) {
             self.ctx.cache().set_json(&self.cache_key("servers"), &Snapshot { read_at, until, servers }, left)?;
         }
         Ok(())

@@ -8,12 +8,13 @@ mod list;
 mod samples;
 pub(crate) mod server;
 
+use ostler_driver::http::{check_identifier, is_identifier};
 use ostler_driver::{Error, Node, NodeState, Result};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::auth::Service;
-use crate::http::{Api, is_identifier};
+use crate::http::Api;
 use crate::microversion::SERVERS;
 use server::{ADDRESS, Server};
 
@@ -25,9 +26,7 @@ struct One {
 impl Api {
     /// One server; `not-found` where there is none.
     pub(crate) fn server(&self, id: &str) -> Result<Server> {
-        if !is_identifier(id) {
-            return Err(Error::not_found("node", &id.chars().take(64).collect::<String>()));
-        }
+        check_identifier("node", id)?;
         let version = self.microversion(SERVERS)?;
         let One { server } = self.get(Service::Compute, format!("/servers/{id}")).microversion(version).json()?;
         Ok(server)

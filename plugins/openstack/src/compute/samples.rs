@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use ostler_driver::http::is_identifier;
 use ostler_driver::{Error, Measurement, NodeState, Result, Sample};
 use serde::Deserialize;
 
 use crate::auth::Service;
-use crate::http::{Api, is_identifier};
+use crate::http::Api;
 use crate::microversion::DIAGNOSTICS;
 
 /// After so long no further server is asked: the call must end.

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use ostler_driver::{Address, Extra, Node, NodeState, Reach};
+use ostler_driver::{Address, Extra, Node, NodeState, Reach, time};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
-
-use crate::time::parse_iso;
 
 /// The key of a server's metadata that holds the host's token.
 pub(crate) const TOKEN: &str = "ostler-token";
@@ -189,7 +187,7 @@ impl Server {
         node.token = self.token().map(str::to_owned);
         node.image_id = self.image["id"].as_str().or(self.metadata.get(IMAGE).map(String::as_str)).map(str::to_owned);
         node.size_id.clone_from(&self.flavor.id);
-        node.created_at = self.created.as_deref().and_then(parse_iso);
+        node.created_at = self.created.as_deref().and_then(time::parse);
         node.addresses = self.located().map(|(network, located)| address(network, located)).collect();
         // Nova hears of it later than we, or never.
         if let Some(ip) = self.metadata.get(ADDRESS).filter(|value| *value != WANTED && !self.has_floating()) {

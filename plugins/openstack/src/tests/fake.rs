@@ -5,27 +5,17 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use ostler_driver::http::{Answer, Outgoing, query};
 use ostler_driver::testing::Cloud;
-use ostler_driver::{Context, Error, Result};
+use ostler_driver::{Error, Result, time};
 use serde_json::{Value, json};
 
 use super::services;
 use crate::driver::OpenStack;
-use crate::http::{Answer, Request, Transport};
-use crate::time::{format_iso, parse_iso};
-
-/// How requests reach the play of this thread.
-pub(super) struct Played;
 
 thread_local! {
+    /// Where requests of this thread go.
     static PLAY: RefCell<Option<Play>> = const { RefCell::new(None) };
-}
-
-impl Transport for Played {
-    fn send(ctx: &Context, request: &Request) -> Result<Answer> {
-        let play = PLAY.with_borrow(Clone::clone).expect("no play in this thread");
-        play.answer(ctx.now(), request)
-    }
 }
 
 /// The play; clones are the same.
@@ -96,7 +86,7 @@ impl Asked<'_> {
 }
 
 pub(super) fn answer(status: u16, body: &Value) -> Answer {
-    Answer { status, headers: Vec::new(), body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() } }
+    Answer::new(status, if body.is_null() { String::new() } else { body.to_string() })
 }
 
 impl Play {
@@ -143,11 +133,19 @@ impl Play {
 
     /// A cloud whose driver meets this play.
     pub(super) fn cloud() -> Cloud {
-        Cloud::new("lab")
+        Self::bare()
             .config("auth_url", "http://cloud:5000/v3")
             .config("username", "demo")
             .config("project_name", "demo")
             .secret("password", "demopw")
+    }
+
+    /// The same without settings.
+    pub(super) fn bare() -> Cloud {
+        Cloud::new("lab").answer_http(|cloud, request| {
+            let play = PLAY.with_borrow(Clone::clone).expect("no play in this thread");
+            play.answer(cloud.context().now(), request)
+        })
     }
 
     /// The next request whose method and path begin with `request` goes wrong. Faults strike in their order.
@@ -178,28 +176,26 @@ impl Play {
         self.look(|stage| stage.bodies.iter().rev().find(|(seen, _)| seen.starts_with(request)).unwrap().1.clone())
     }
 
-    fn answer(&self, now: u64, request: &Request) -> Result<Answer> {
+    fn answer(&self, now: u64, request: &Outgoing) -> Result<Answer> {
         let path = request.url.strip_prefix("http://cloud").unwrap_or(&request.url);
         let line = format!("{} {path}", request.method);
         let fault = {
             let mut stage = self.0.borrow_mut();
             stage.now = now;
             stage.seen.push(line.clone());
-            if let Some((_, body)) = &request.body {
-                let body = serde_json::from_slice(body).unwrap_or(Value::Null);
+            if !request.body.is_empty() {
+                let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
                 stage.bodies.push((line.clone(), body));
             }
             let at = stage.faults.iter().position(|(wanted, _)| line.starts_with(wanted));
             at.and_then(|at| stage.faults.remove(at)).map(|(_, fault)| fault)
         };
         match fault {
-            Some(Fault::Answer(status, body)) => {
-                return Ok(Answer { status, headers: Vec::new(), body: body.as_bytes().to_vec() });
-            }
-            Some(Fault::Lost) => return Err(Error::Transient(format!("{}: ConnectionReset", request.method))),
+            Some(Fault::Answer(status, body)) => return Ok(Answer::new(status, body)),
+            Some(Fault::Lost) => return Err(Error::Transient("ConnectionReset".to_owned())),
             Some(Fault::LostAnswer) => {
                 self.0.borrow_mut().serve(request);
-                return Err(Error::Transient(format!("{}: no answer in time", request.method)));
+                return Err(Error::Transient("no answer in time".to_owned()));
             }
             // The stage is free meanwhile: this may call the driver.
             Some(Fault::Before(interlude)) => interlude(),
@@ -210,26 +206,23 @@ impl Play {
 }
 
 impl Stage {
-    fn serve(&mut self, request: &Request) -> Answer {
-        let header = |name: &str| request.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+    fn serve(&mut self, request: &Outgoing) -> Answer {
+        let header = |name: &str| request.header(name);
         assert!(header("accept") == Some("application/json") || request.url.starts_with("http://images"), "{}", request.url);
         let Some(address) = request.url.strip_prefix("http://cloud:") else {
-            return Answer { status: 200, headers: Vec::new(), body: b"content".to_vec() };
+            return Answer::new(200, "content");
         };
-        let (address, query) = address.split_once('?').unwrap_or((address, ""));
+        let address = address.split('?').next().unwrap();
         let (port, path) = address.split_once('/').unwrap_or((address, ""));
-        let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
-        let query = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect();
-        let raw = request.body.as_ref().map(|(_, body)| body.clone()).unwrap_or_default();
         let microversion = header("openstack-api-version").and_then(|text| text.strip_prefix("compute "));
         assert_eq!(microversion, header("x-openstack-nova-api-version"));
         let (major, minor) = microversion.unwrap_or("2.1").split_once('.').unwrap();
         let asked = Asked {
-            method: request.method,
+            method: &request.method,
             path: path.split('/').collect(),
-            query,
-            body: serde_json::from_slice(&raw).unwrap_or(Value::Null),
-            raw,
+            query: query(&request.url).collect(),
+            body: serde_json::from_slice(&request.body).unwrap_or(Value::Null),
+            raw: request.body.clone(),
             microversion: (major.parse().unwrap(), minor.parse().unwrap()),
         };
         self.pass_time();
@@ -241,11 +234,7 @@ impl Stage {
             let html = "<html><head><title>401 Unauthorized</title></head><body><h1>401 Unauthorized</h1></body></html>";
             let json =
                 r#"{"error":{"code":401,"title":"Unauthorized","message":"The request you have made requires authentication."}}"#;
-            return Answer {
-                status: 401,
-                headers: Vec::new(),
-                body: if port == "9292" { html } else { json }.as_bytes().to_vec(),
-            };
+            return Answer::new(401, if port == "9292" { html } else { json });
         }
         let mut answer = match port {
             "8774" => self.nova(&asked),
@@ -278,7 +267,7 @@ impl Stage {
             201,
             &json!({"token": {
                 "methods": ["password"], "user": {"id": "u1", "name": "demo", "domain": {"id": "default", "name": "Default"}},
-                "audit_ids": ["a"], "expires_at": format_iso(until), "issued_at": format_iso(self.now), "is_domain": false,
+                "audit_ids": ["a"], "expires_at": time::format(until), "issued_at": time::format(self.now), "is_domain": false,
                 "project": {"id": "p1", "name": "demo", "domain": {"id": "default", "name": "Default"}}, "roles": [],
                 "catalog": self.catalog,
             }}),
@@ -313,12 +302,12 @@ impl Stage {
 
 fn http_date(micros: u64) -> String {
     // The test clock begins on 2001-09-09, and no test lasts three weeks.
-    let iso = format_iso(micros);
-    assert!(iso.starts_with("2001-09-") && parse_iso(&iso).is_some());
+    let iso = time::format(micros);
+    assert!(iso.starts_with("2001-09-") && time::parse(&iso).is_some());
     format!("Sun, {} Sep 2001 {} GMT", &iso[8..10], &iso[11..19])
 }
 
 /// A driver as a new instance would be.
-pub(super) fn driver(cloud: &Cloud) -> OpenStack<Played> {
+pub(super) fn driver(cloud: &Cloud) -> OpenStack {
     cloud.driver().unwrap()
 }

@@ -1,10 +1,10 @@
 //! Nova, Glance, Neutron and Cinder, played.
 
+use ostler_driver::http::Answer;
+use ostler_driver::time;
 use serde_json::{Value, json};
 
 use super::fake::{Asked, FakeServer, Stage, answer};
-use crate::http::Answer;
-use crate::time::{format_iso, parse_iso};
 
 const SECOND: u64 = 1_000_000;
 
@@ -97,7 +97,7 @@ impl Stage {
     }
 
     fn servers(&mut self, asked: &Asked<'_>) -> Answer {
-        let since = asked.query("changes-since").map(|since| parse_iso(since).unwrap());
+        let since = asked.query("changes-since").map(|since| time::parse(since).unwrap());
         let fits = |server: &&FakeServer| {
             let tags = server.fields["tags"].as_array().unwrap();
             since.is_none_or(|since| server.updated >= since)
@@ -128,7 +128,7 @@ impl Stage {
         let id = self.identifier();
         let mut fields = json!({
             "id": id, "name": order["name"], "status": "BUILD", "tenant_id": "p1", "user_id": "u1", "hostId": "",
-            "created": format_iso(self.now), "updated": format_iso(self.now), "addresses": {}, "metadata": order["metadata"],
+            "created": time::format(self.now), "updated": time::format(self.now), "addresses": {}, "metadata": order["metadata"],
             "key_name": order["key_name"], "flavor": {"id": order["flavorRef"], "links": []}, "image": {"id": order["imageRef"], "links": []},
             "OS-EXT-STS:vm_state": "building", "OS-EXT-STS:task_state": "spawning", "OS-EXT-STS:power_state": 0, "locked": false,
             "tags": order.get("tags").cloned().unwrap_or_else(|| json!([])), "os-extended-volumes:volumes_attached": [], "links": [],

@@ -78,7 +78,7 @@ fn wrong_and_deleted_credentials_are_unauthorized() {
         ((503, ""), "transient", "identity"),
     ] {
         let play = Play::open();
-        let cloud = Cloud::new("lab")
+        let cloud = Play::bare()
             .config("auth_url", "http://cloud:5000")
             .config("application_credential_id", "a1")
             .secret("application_credential_secret", "demo-secret");
@@ -146,7 +146,7 @@ fn a_token_for_no_project_is_a_wrong_setting() {
     assert_eq!(driver(&Play::cloud()).list_sizes(None).unwrap_err().class(), "failed");
     let cloud = Play::cloud();
     cloud.expect_http("POST", "http://cloud:5000/v3/auth/tokens").answer_with(201, &[("X-Subject-Token", "t")], unscoped);
-    let error = cloud.driver::<crate::driver::OpenStack<crate::http::Outgoing>>().unwrap().list_sizes(None).unwrap_err();
+    let error = cloud.driver::<crate::driver::OpenStack>().unwrap().list_sizes(None).unwrap_err();
     assert!(error.class() == "invalid" && error.message().contains("`project_name`"), "{error}");
 }
 
@@ -158,11 +158,7 @@ fn microversions_are_negotiated_once_and_again_when_refused() {
         let play = Play::open();
         play.set(|stage| stage.microversions = offer);
         let cloud = Play::cloud();
-        let api = crate::http::Api {
-            ctx: cloud.context(),
-            settings: crate::config::Settings::read(&cloud.context()).unwrap(),
-            send: <super::Played as crate::http::Transport>::send,
-        };
+        let api = crate::http::Api { ctx: cloud.context(), settings: crate::config::Settings::read(&cloud.context()).unwrap() };
         for _ in 0..2 {
             let version = api.microversion(crate::microversion::FLAVORS).unwrap();
             assert_eq!(version.map(|version| version.to_string()).as_deref(), sent);

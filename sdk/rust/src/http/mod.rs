@@ -1,7 +1,8 @@
 //! An HTTP client over `wasi:http`, to the origins that the operator allowed.
 //!
-//! Redirects are answers like any other. Bodies are read as they arrive, up to a limit. In native builds the answers come from
-//! [`crate::testing::Cloud::expect_http`].
+//! Redirects are answers like any other. Bodies are read as they arrive, up to a limit: as a [`Response`], or whole as an
+//! [`Answer`]. In native builds the answers come from [`crate::testing::Cloud::expect_http`], a script, or from
+//! [`crate::testing::Cloud::answer_http`], which plays a provider.
 
 use std::{
     io::{self, Read},
@@ -13,9 +14,15 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::context::Backend;
 use crate::{Error, Result};
 
+mod answer;
 #[cfg(target_family = "wasm")]
 mod outgoing;
+mod text;
 mod url;
+
+pub use answer::Answer;
+pub use text::{check_identifier, is_identifier, without_tags};
+pub use url::{encode, query};
 
 /// How long an exchange may last, from the connection to the end of the body, unless [`Request::timeout`] says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -39,7 +46,7 @@ impl<'a> Client<'a> {
     pub fn request(&self, method: &str, url: impl Into<String>) -> Request<'a> {
         Request {
             backend: self.backend,
-            parts: Parts {
+            parts: Outgoing {
                 method: method.to_owned(),
                 url: url.into(),
                 headers: Vec::new(),
@@ -76,18 +83,33 @@ impl<'a> Client<'a> {
     }
 }
 
-/// A request as it goes out. `Debug` shows no header's value and no body, since they carry credentials.
+/// A request as it goes out, and as a test that plays a provider sees it. `Debug` shows no header's value and no body, since they
+/// carry credentials.
 #[derive(Clone)]
-pub(crate) struct Parts {
-    pub(crate) method: String,
-    pub(crate) url: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) timeout: Duration,
-    pub(crate) limit: u64,
+#[non_exhaustive]
+pub struct Outgoing {
+    /// As it was given: `GET`.
+    pub method: String,
+    /// With the query.
+    pub url: String,
+    /// In their order; with `content-type` where there is a body.
+    pub headers: Vec<(String, String)>,
+    /// Empty where there is none.
+    pub body: Vec<u8>,
+    /// Of the whole exchange.
+    pub timeout: Duration,
+    /// Bytes of the answer's body.
+    pub limit: u64,
 }
 
-impl std::fmt::Debug for Parts {
+impl Outgoing {
+    /// The first header of a name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        answer::header(&self.headers, name)
+    }
+}
+
+impl std::fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         write!(f, "{} {} {names:?} ({} bytes)", self.method, url::without_query(&self.url), self.body.len())
@@ -99,7 +121,7 @@ impl std::fmt::Debug for Parts {
 #[must_use = "nothing happens before `send`"]
 pub struct Request<'a> {
     backend: &'a Backend,
-    parts: Parts,
+    parts: Outgoing,
 }
 
 impl Request<'_> {
@@ -144,6 +166,16 @@ impl Request<'_> {
         Ok(Response { what, status: raw.status, headers: raw.headers, body: raw.body, left: self.parts.limit })
     }
 
+    /// Sends it and reads the whole answer, whatever its status.
+    ///
+    /// # Errors
+    /// As [`Request::send`] and [`Response::bytes`].
+    pub fn answer(self) -> Result<Answer> {
+        let mut response = self.send()?;
+        let headers = std::mem::take(&mut response.headers);
+        Ok(Answer { status: response.status, headers, body: response.bytes()? })
+    }
+
     /// Sends it with a JSON body.
     ///
     /// # Errors
@@ -158,11 +190,7 @@ impl Request<'_> {
     /// # Errors
     /// As [`Request::send`], [`Response::success`] and [`Response::json`].
     pub fn json<T: DeserializeOwned>(self) -> Result<T> {
-        let request = if self.parts.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
-            self
-        } else {
-            self.header("accept", "application/json")
-        };
+        let request = if self.parts.header("accept").is_some() { self } else { self.header("accept", "application/json") };
         request.send()?.success()?.json()
     }
 }
@@ -197,7 +225,7 @@ impl Response {
 
     /// The first header of a name, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        answer::header(&self.headers, name)
     }
 
     /// The answer itself where its status is 2xx, else the error that the status means, with an excerpt of the body.
@@ -222,10 +250,7 @@ impl Response {
             403 => Error::Forbidden(text),
             404 => Error::NotFound(text),
             409 => Error::Conflict(text),
-            429 => Error::Throttled {
-                message: text,
-                retry_after: self.header("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs),
-            },
+            429 => Error::Throttled { message: text, retry_after: answer::retry_after(&self.headers) },
             501 => Error::Unsupported(text),
             408 | 500..=599 => Error::Transient(text),
             _ => Error::Failed(text),

@@ -13,12 +13,12 @@ use wasip2::http::types::{
 use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
-use super::{Parts, RawResponse, url};
+use super::{Outgoing, RawResponse, url};
 use crate::imports::Imports;
 use crate::{Error, Result};
 
 impl Imports {
-    pub(crate) fn http_send(&self, parts: &Parts) -> Result<RawResponse> {
+    pub(crate) fn http_send(&self, parts: &Outgoing) -> Result<RawResponse> {
         let deadline = Deadline(Instant::now() + parts.timeout);
         let request = build(parts)?;
         let body = request.body().map_err(|()| malformed("a body"))?;
@@ -37,7 +37,7 @@ impl Imports {
     }
 }
 
-fn build(parts: &Parts) -> Result<OutgoingRequest> {
+fn build(parts: &Outgoing) -> Result<OutgoingRequest> {
     let (scheme, authority, path) = url::split(&parts.url).ok_or_else(|| malformed("the URL"))?;
     let fields = Fields::new();
     for (name, value) in &parts.headers {

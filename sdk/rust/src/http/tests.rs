@@ -75,3 +75,37 @@ fn a_failing_connection_keeps_its_class() {
     let error = cloud.context().http().get("http://a/").send().unwrap_err();
     assert_eq!(error, Error::Transient("GET http://a/: refused".into()));
 }
+
+#[test]
+fn a_provider_is_played() {
+    let cloud = Cloud::new("lab").answer_http(|cloud, request| {
+        assert_eq!((request.header("X-TOKEN"), request.timeout), (Some("hidden"), Duration::from_secs(1)));
+        match request.url.as_str() {
+            "http://a/lost" => Err(Error::Transient("reset".into())),
+            // A play may look at the clock, and may ask on: it is not locked meanwhile.
+            "http://a/again" => {
+                cloud.context().http().post("http://a/").timeout(request.timeout).header("x-token", "hidden").answer()
+            }
+            _ => Ok(Answer::new(409, request.method.clone()).with_header("Retry-After", "7").with_header("x-token", "hidden")),
+        }
+    });
+    let ctx = cloud.context();
+    let get = |path: &str| ctx.http().get(format!("http://a/{path}")).timeout(Duration::from_secs(1)).header("x-token", "hidden");
+    let answer = get("").answer().unwrap();
+    assert_eq!((answer.status, answer.is_success(), answer.body.as_slice()), (409, false, b"GET".as_slice()));
+    assert_eq!((answer.header("retry-after"), answer.retry_after()), (Some("7"), Some(Duration::from_secs(7))));
+    assert_eq!(format!("{answer:?}"), r#"409 ["Retry-After", "x-token"] (3 bytes)"#);
+    assert_eq!(get("again").answer().unwrap().body, b"POST");
+    assert_eq!(get("lost").send().unwrap_err(), Error::Transient("GET http://a/lost: reset".into()));
+    assert_eq!(get("").limit(2).answer().unwrap_err().class(), "failed");
+    // What is expected comes first.
+    cloud.expect_http("GET", "http://a/").answer(204, "");
+    assert_eq!(get("").send().unwrap().status(), 204);
+    assert_eq!(get("").send().unwrap().status(), 409);
+}
+
+#[test]
+fn an_answer_is_read_as_json() {
+    assert_eq!(Answer::new(200, r#"{"a":1}"#).json::<Value>(), Ok(json!({"a": 1})));
+    assert_eq!(Answer::new(200, "<html>").json::<Value>().unwrap_err().class(), "failed");
+}

@@ -272,6 +272,32 @@ impl Cloud {
         self.0.http.expect(method, url)
     }
 
+    /// Has `play` answer all requests, but those that are expected first. It plays the provider: it gets this cloud, for its clock,
+    /// and the request, and answers it or fails the connection. Calls of one thread come in it, so that a play may keep what
+    /// it has in a thread-local, and it may itself call drivers.
+    ///
+    /// ```
+    /// use ostler_driver::http::Answer;
+    /// use ostler_driver::testing::Cloud;
+    ///
+    /// let cloud = Cloud::new("test").answer_http(|_, request| {
+    ///     Ok(match request.header("authorization") {
+    ///         Some("Bearer secret") => Answer::new(200, r#"{"servers":[]}"#),
+    ///         _ => Answer::new(401, "who are you?"),
+    ///     })
+    /// });
+    /// let error = cloud.context().http().get("https://provider/servers").send().unwrap().success().unwrap_err();
+    /// assert_eq!(error.class(), "unauthorized");
+    /// ```
+    #[must_use]
+    pub fn answer_http(
+        self,
+        play: impl Fn(&Self, &crate::http::Outgoing) -> Result<crate::http::Answer> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.http.play(Arc::new(play));
+        self
+    }
+
     /// Fails a test whose driver did not send everything that was expected.
     ///
     /// # Panics
@@ -281,7 +307,7 @@ impl Cloud {
         assert!(missing.is_empty(), "these requests were not sent: {missing:?}");
     }
 
-    pub(crate) fn http_send(&self, parts: &crate::http::Parts) -> Result<crate::http::RawResponse> {
-        self.0.http.answer(parts)
+    pub(crate) fn http_send(&self, parts: &crate::http::Outgoing) -> Result<crate::http::RawResponse> {
+        self.0.http.answer(self, parts)
     }
 }

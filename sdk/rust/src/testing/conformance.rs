@@ -35,6 +35,30 @@ const FEATURES: [&str; 15] = [
     "samples",
 ];
 
+/// What the test orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// The address that `import-image` is given, of a qcow2 image. A provider that is played needs none that exists; a real one
+    /// fetches it.
+    pub image_url: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { image_url: "https://images.invalid/a.qcow2".to_owned() }
+    }
+}
+
+impl Options {
+    /// Another image to import.
+    #[must_use]
+    pub fn image_url(mut self, url: impl Into<String>) -> Self {
+        self.image_url = url.into();
+        self
+    }
+}
+
 /// Tries a driver against a cloud that holds no orders yet: creates nodes, looks for them, destroys them, and asks for what does not
 /// exist. Calls go to new instances, since an instance may be new at any call. The cloud must have at least one active image
 /// and one size.
@@ -42,7 +66,15 @@ const FEATURES: [&str; 15] = [
 /// # Errors
 /// Everything that was not as the contract says.
 pub fn check<D: Driver>(cloud: &Cloud) -> Result<(), Violations> {
-    let mut kit = Kit { cloud, violations: Vec::new() };
+    check_with::<D>(cloud, &Options::default())
+}
+
+/// As [`check`], with other orders.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with<D: Driver>(cloud: &Cloud, options: &Options) -> Result<(), Violations> {
+    let mut kit = Kit { cloud, options, violations: Vec::new() };
     if let Err(error) = kit.run::<D>() {
         kit.violations.push(format!("a call that must succeed failed: {error}"));
     }
@@ -51,6 +83,7 @@ pub fn check<D: Driver>(cloud: &Cloud) -> Result<(), Violations> {
 
 struct Kit<'a> {
     cloud: &'a Cloud,
+    options: &'a Options,
     violations: Vec<String>,
 }
 
@@ -252,7 +285,7 @@ impl Kit<'_> {
 
     fn images<D: Driver>(&mut self, has: &dyn Fn(&str) -> bool) -> Result<()> {
         let new = || self.cloud.driver::<D>();
-        let order = ImageSpec::from_url("conformance", "https://images.invalid/a.qcow2");
+        let order = ImageSpec::from_url("conformance", &self.options.image_url);
         if !has("image-import") {
             self.must_fail(new()?.import_image("conformance-5", order), "unsupported", "import-image without its feature");
             // A driver to which only the host gives images knows those.

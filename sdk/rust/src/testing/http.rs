@@ -1,16 +1,17 @@
-//! A script of HTTP exchanges.
+//! HTTP exchanges: a script of those that are expected, and a play that answers all others.
 
 use std::collections::VecDeque;
 use std::io::Cursor;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::http::{Parts, RawResponse};
+use super::Cloud;
+use crate::http::{Answer, Outgoing, RawResponse};
 use crate::{Error, Result};
 
-/// Status, headers and body.
-type Answer = (u16, Vec<(String, String)>, Vec<u8>);
+/// What answers requests that are not expected.
+pub(super) type Play = Arc<dyn Fn(&Cloud, &Outgoing) -> Result<Answer> + Send + Sync>;
 
 #[derive(Debug)]
 struct Exchange {
@@ -22,12 +23,25 @@ struct Exchange {
 }
 
 /// The exchanges to come.
-#[derive(Debug, Default)]
-pub(super) struct Script(Mutex<VecDeque<Exchange>>);
+#[derive(Default)]
+pub(super) struct Script {
+    exchanges: Mutex<VecDeque<Exchange>>,
+    play: Mutex<Option<Play>>,
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.missing()).finish()
+    }
+}
 
 impl Script {
     fn queue(&self) -> MutexGuard<'_, VecDeque<Exchange>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn play(&self, play: Play) {
+        *self.play.lock().unwrap_or_else(PoisonError::into_inner) = Some(play);
     }
 
     pub(super) fn expect(&self, method: &str, url: &str) -> Expectation<'_> {
@@ -36,7 +50,7 @@ impl Script {
             url: url.to_owned(),
             headers: Vec::new(),
             json: None,
-            answer: Ok((200, Vec::new(), Vec::new())),
+            answer: Ok(Answer::new(200, "")),
         };
         Expectation { script: self, exchange: Some(exchange) }
     }
@@ -47,21 +61,31 @@ impl Script {
 
     /// Answers a request. What was not expected fails the test rather than the driver, which might swallow an error.
     #[allow(clippy::panic, reason = "a test double")]
-    pub(super) fn answer(&self, parts: &Parts) -> Result<RawResponse> {
+    pub(super) fn answer(&self, cloud: &Cloud, parts: &Outgoing) -> Result<RawResponse> {
+        // Neither is locked while there is an answer: whoever plays may call the driver.
+        let exchange = self.queue().pop_front();
+        let play = self.play.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Answer { status, headers, body } = match (exchange, play) {
+            (Some(exchange), _) => exchange.answer(parts)?,
+            (None, Some(play)) => play(cloud, parts)?,
+            (None, None) => panic!("{} {} was not expected", parts.method, parts.url),
+        };
+        Ok(RawResponse { status, headers, body: Box::new(Cursor::new(body)) })
+    }
+}
+
+impl Exchange {
+    fn answer(self, parts: &Outgoing) -> Result<Answer> {
         let request = format!("{} {}", parts.method, parts.url);
-        let Some(exchange) = self.queue().pop_front() else { panic!("{request} was not expected") };
-        let expected = format!("{} {}", exchange.method, exchange.url);
-        assert_eq!(request, expected, "another request was expected");
-        for (name, value) in &exchange.headers {
-            let sent = parts.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-            assert_eq!(sent, Some(value), "header `{name}` of {request}");
+        assert_eq!(request, format!("{} {}", self.method, self.url), "another request was expected");
+        for (name, value) in &self.headers {
+            assert_eq!(parts.header(name), Some(value.as_str()), "header `{name}` of {request}");
         }
-        if let Some(json) = &exchange.json {
+        if let Some(json) = &self.json {
             let sent: Option<Value> = serde_json::from_slice(&parts.body).ok();
             assert_eq!(sent.as_ref(), Some(json), "body of {request}");
         }
-        let (status, headers, body) = exchange.answer?;
-        Ok(RawResponse { status, headers, body: Box::new(Cursor::new(body)) })
+        self.answer
     }
 }
 
@@ -99,8 +123,8 @@ impl Expectation<'_> {
 
     /// Answers with a status, headers and a body.
     pub fn answer_with(self, status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) {
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        drop(self.change(|exchange| exchange.answer = Ok((status, headers, body.into()))));
+        let answer = headers.iter().fold(Answer::new(status, body), |answer, (name, value)| answer.with_header(name, *value));
+        drop(self.change(|exchange| exchange.answer = Ok(answer)));
     }
 
     /// Fails the connection.

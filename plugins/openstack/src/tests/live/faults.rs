@@ -6,10 +6,11 @@ use ostler_driver::testing::Cloud;
 use ostler_driver::{Action, Driver, Error, Force, Node, NodeSpec, NodeState, Result};
 
 use super::stack::Stack;
-use super::{DEADLINE, LiveDriver, destroy, driver, gone, nap, order, wait, wait_for};
+use super::{DEADLINE, destroy, driver, gone, nap, order, wait, wait_for};
+use crate::driver::OpenStack;
 
 /// Repeats what is transient, as the host does. The cloud's clock goes on, so that claims end.
-fn persist<T>(cloud: &Cloud, what: &str, work: impl Fn(&LiveDriver) -> Result<T>) -> Result<T> {
+fn persist<T>(cloud: &Cloud, what: &str, work: impl Fn(&OpenStack) -> Result<T>) -> Result<T> {
     let end = Instant::now() + DEADLINE;
     loop {
         match work(&driver(cloud)) {

@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::stack::{Stack, ids};
 use super::wire::sent;
-use super::{LiveDriver, destroy, driver, order, wait};
+use super::{destroy, driver, order, wait};
 use crate::auth::Service;
+use crate::driver::OpenStack;
 
 /// All items, and the number of pages.
 fn all<T>(list: impl Fn(Option<&str>) -> Result<Page<T>>) -> (Vec<T>, usize) {
@@ -65,7 +66,7 @@ fn pages_make_the_list_that_openstacksdk_sees() {
         assert_eq!(read, seen["flavors"][&size.id]);
     }
     // Markers of nothing, of what is gone, and of another kind.
-    type List = fn(&LiveDriver, Option<&str>) -> Result<()>;
+    type List = fn(&OpenStack, Option<&str>) -> Result<()>;
     let lists: [(&str, List); 3] = [
         ("nodes", |driver, cursor| driver.list_nodes(cursor).map(drop)),
         ("images", |driver, cursor| driver.list_images(cursor).map(drop)),

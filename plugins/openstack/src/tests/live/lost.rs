@@ -1,13 +1,13 @@
 //! Orders whose answers are lost on the wire: at a random point of the exchange, again and again, one server each.
 
 use ostler_driver::Driver;
+use ostler_driver::orders::LEASE;
 use serde_json::Value;
 
 use super::stack::Stack;
 use super::wire::{Cut, Proxy, Random, route};
 use super::{destroy, driver, order};
 use crate::auth::Service;
-use crate::claim::LEASE;
 
 /// Orders in all, and how many servers of them are there at a time: the quota allows ten.
 const ORDERS: usize = 100;

@@ -18,14 +18,11 @@ use ostler_driver::{Driver, Node, NodeSpec, NodeState};
 
 use crate::driver::OpenStack;
 use stack::Stack;
-use wire::Live;
-
-type LiveDriver = OpenStack<Live>;
 
 /// After so long something will not happen any more. Nova builds about a server a second on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-fn driver(cloud: &Cloud) -> LiveDriver {
+fn driver(cloud: &Cloud) -> OpenStack {
     cloud.driver().unwrap()
 }
 
@@ -89,7 +86,7 @@ fn it_keeps_the_contract() {
     // Who administrates sees diagnostics, too, and all networks of all projects.
     let cloud = stack.admins_cloud().config("networks", r#"["private"]"#);
     // Glance looks up the host of an image before it takes the order.
-    wire::rewrite("https://images.invalid/a.qcow2", wire::origin(&[0; 1024]));
-    conformance::check::<LiveDriver>(&cloud).unwrap();
+    let options = conformance::Options::default().image_url(wire::origin(&[0; 1024]));
+    conformance::check_with::<OpenStack>(&cloud, &options).unwrap();
     stack.assert_unchanged();
 }

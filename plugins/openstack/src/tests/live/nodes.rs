@@ -223,7 +223,7 @@ fn orders_that_cannot_be_are_refused_and_leave_nothing() {
         let error = driver(&cloud).create_node("live-4", spec).unwrap_err();
         assert_eq!(error.class(), class, "{what}: {error}");
     }
-    type Work = fn(&super::LiveDriver, &str) -> Result<()>;
+    type Work = fn(&crate::driver::OpenStack, &str) -> Result<()>;
     let works: [(&str, Work); 7] = [
         ("get", |driver, id| driver.get_node(id).map(drop)),
         ("destroy", |driver, id| driver.destroy_node(id)),

@@ -2,23 +2,25 @@
 
 use std::time::Instant;
 
+use ostler_driver::http::Answer;
 use ostler_driver::testing::Cloud;
 use ostler_driver::{Driver, NodeSpec, NodeState, Result};
 use serde_json::{Value, json};
 
 use super::stack::Stack;
-use super::wire::{Live, sent};
+use super::wire::{self, sent};
 use super::{DEADLINE, destroy, driver, nap, order, wait};
-use crate::http::{Answer, Request, Transport};
 
 /// A request to Keystone, which the driver asks for tokens only.
 fn keystone(stack: &Stack, cloud: &Cloud, method: &'static str, path: &str, body: Option<&Value>) -> Answer {
-    let token = Stack::api(cloud).session().unwrap().token;
-    let mut request = Request::new(method, format!("{}{path}", stack.of("OS_AUTH_URL")));
-    request.headers.push(("x-auth-token", token.clone()));
-    request.headers.push(("x-subject-token", token));
-    request.body = body.map(|body| ("application/json", body.to_string().into_bytes()));
-    let answer = Live::send(&cloud.context(), &request).unwrap();
+    let api = Stack::api(cloud);
+    let token = api.session().unwrap().token;
+    let mut request = api.request(method, format!("{}{path}", stack.of("OS_AUTH_URL"))).header("accept", "application/json");
+    request = request.header("x-auth-token", token.as_str()).header("x-subject-token", token);
+    if let Some(body) = body {
+        request = request.body("application/json", body.to_string());
+    }
+    let answer = request.answer().unwrap();
     assert!(answer.is_success(), "{method} {path}: {}", String::from_utf8_lossy(&answer.body));
     answer
 }
@@ -94,7 +96,7 @@ fn credentials_open_the_cloud_or_do_not() {
         ("nobody there", &nobody, by_name(), ("password", password), Err("transient")),
     ];
     for (what, url, settings, (name, secret), expected) in rows {
-        let cloud = settings.iter().fold(Cloud::new("live"), |cloud, (key, value)| cloud.config(key, value));
+        let cloud = settings.iter().fold(wire::cloud(), |cloud, (key, value)| cloud.config(key, value));
         let cloud = cloud.config("auth_url", url).secret(name, secret);
         match (driver(&cloud).check(), expected) {
             (Ok(health), Ok(())) => {
@@ -122,7 +124,7 @@ fn a_deleted_application_credential_ends_its_tokens() {
     let order = json!({"application_credential": {"name": "short", "secret": "short-secret"}});
     let made: Value = keystone(&stack, &owner, "POST", &path, Some(&order)).json().unwrap();
     let id = made["application_credential"]["id"].as_str().unwrap();
-    let cloud = Cloud::new("live")
+    let cloud = wire::cloud()
         .config("auth_url", stack.of("OS_AUTH_URL"))
         .config("application_credential_id", id)
         .secret("application_credential_secret", "short-secret");
@@ -157,11 +159,12 @@ fn tokens_that_have_ended_are_replaced_in_the_middle() {
     let cloud = stack.cloud();
     let spec = order(&cloud, "live-6");
     let ended = || {
-        let session = Stack::api(&cloud).session().unwrap();
+        let api = Stack::api(&cloud);
+        let session = api.session().unwrap();
         let end = Instant::now() + DEADLINE;
-        let mut request = Request::new("GET", format!("{}/limits", session.endpoint(crate::auth::Service::Compute).unwrap()));
-        request.headers.push(("x-auth-token", session.token));
-        while Live::send(&cloud.context(), &request).unwrap().status != 401 {
+        let limits = format!("{}/limits", session.endpoint(crate::auth::Service::Compute).unwrap());
+        let request = api.request("GET", limits).header("x-auth-token", session.token);
+        while request.clone().answer().unwrap().status != 401 {
             assert!(Instant::now() < end, "the token does not end");
             nap();
         }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use ostler_driver::testing::Cloud;
 use serde_json::{Map, Value, json};
 
-use super::wire::Live;
+use super::wire;
 use super::{DEADLINE, nap};
 use crate::auth::Service;
 use crate::config::Settings;
@@ -47,7 +47,7 @@ impl Stack {
 
     /// The project, as its user sees it.
     pub(super) fn cloud(&self) -> Cloud {
-        Cloud::new("live")
+        wire::cloud()
             .config("auth_url", self.of("OS_AUTH_URL"))
             .config("region", self.of("OS_REGION_NAME"))
             .config("username", self.of("OS_USERNAME"))
@@ -63,7 +63,7 @@ impl Stack {
     /// For requests that the driver never makes.
     pub(super) fn api(cloud: &Cloud) -> Api {
         let ctx = cloud.context();
-        Api { settings: Settings::read(&ctx).unwrap(), ctx, send: <Live as crate::http::Transport>::send }
+        Api { settings: Settings::read(&ctx).unwrap(), ctx }
     }
 
     /// What openstacksdk sees.

@@ -6,21 +6,17 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 
-use ostler_driver::{Context, Error, Result};
+use ostler_driver::http::{Answer, Outgoing};
+use ostler_driver::testing::Cloud;
+use ostler_driver::{Error, Result};
 
 use super::DEADLINE;
-use crate::http::{Answer, Request, Transport};
-
-/// Plain HTTP/1.0 over a new connection: an answer ends with it.
-pub(super) struct Live;
 
 thread_local! {
     /// Where requests to an authority go instead.
     static ROUTES: RefCell<BTreeMap<String, String>> = RefCell::default();
     /// What is answered to requests that end with a path, without asking.
     static REPLACED: RefCell<BTreeMap<String, &'static str>> = RefCell::default();
-    /// What stands in bodies, and what is sent instead.
-    static REWRITTEN: RefCell<Vec<(&'static str, String)>> = RefCell::default();
     /// Method and address of what was sent.
     static SENT: RefCell<Vec<String>> = RefCell::default();
 }
@@ -40,47 +36,38 @@ pub(super) fn replace(end: &str, with: &'static str) {
     });
 }
 
-/// Sends another text than the one that stands in the bodies of this thread's requests.
-pub(super) fn rewrite(text: &'static str, to: String) {
-    REWRITTEN.with_borrow_mut(|rewritten| rewritten.push((text, to)));
-}
-
 /// What this thread has sent since the last time.
 pub(super) fn sent() -> Vec<String> {
     SENT.take()
 }
 
-impl Transport for Live {
-    fn send(_: &Context, request: &Request) -> Result<Answer> {
-        SENT.with_borrow_mut(|sent| sent.push(format!("{} {}", request.method, request.url)));
-        let found = REPLACED.with_borrow(|all| all.iter().find(|(end, _)| request.url.ends_with(*end)).map(|(_, with)| *with));
-        if let Some(with) = found {
-            return Ok(Answer { status: 200, headers: Vec::new(), body: with.as_bytes().to_vec() });
-        }
-        let (authority, path) = request.url.strip_prefix("http://").unwrap().split_once('/').unwrap();
-        let mut body = request.body.as_ref().map(|(_, body)| body.clone()).unwrap_or_default();
-        REWRITTEN.with_borrow(|all| {
-            for (text, to) in all {
-                body = String::from_utf8(body.clone()).map_or(body.clone(), |body| body.replace(text, to).into_bytes());
-            }
-        });
-        let mut head = format!("{} /{path} HTTP/1.0\r\nhost: {authority}\r\ncontent-length: {}\r\n", request.method, body.len());
-        for (name, value) in &request.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if let Some((content_type, _)) = &request.body {
-            head.push_str(&format!("content-type: {content_type}\r\n"));
-        }
-        let to = ROUTES.with_borrow(|routes| routes.get(authority).cloned()).unwrap_or_else(|| authority.to_owned());
-        let mut stream = TcpStream::connect(to)?;
-        // Longer than the driver would wait: a busy machine is no fault.
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.write_all(format!("{head}\r\n").as_bytes())?;
-        stream.write_all(&body)?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        parse(&bytes).ok_or_else(|| Error::Transient(format!("{}: the answer broke off", request.method)))
+/// A cloud whose requests go out.
+pub(super) fn cloud() -> Cloud {
+    Cloud::new("live").answer_http(|_, request| send(request))
+}
+
+/// Plain HTTP/1.0 over a new connection: an answer ends with it.
+fn send(request: &Outgoing) -> Result<Answer> {
+    SENT.with_borrow_mut(|sent| sent.push(format!("{} {}", request.method, request.url)));
+    let found = REPLACED.with_borrow(|all| all.iter().find(|(end, _)| request.url.ends_with(*end)).map(|(_, with)| *with));
+    if let Some(with) = found {
+        return Ok(Answer::new(200, with));
     }
+    let (authority, path) = request.url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let length = request.body.len();
+    let mut head = format!("{} /{path} HTTP/1.0\r\nhost: {authority}\r\ncontent-length: {length}\r\n", request.method);
+    for (name, value) in &request.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let to = ROUTES.with_borrow(|routes| routes.get(authority).cloned()).unwrap_or_else(|| authority.to_owned());
+    let mut stream = TcpStream::connect(to)?;
+    // Longer than the driver would wait: a busy machine is no fault.
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    stream.write_all(&request.body)?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    parse(&bytes).ok_or_else(|| Error::Transient("the answer broke off".to_owned()))
 }
 
 /// An answer, if it is whole.
