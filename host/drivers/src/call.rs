@@ -112,7 +112,7 @@ impl Instance {
         let guest = self.store.data();
         let limits = &guest.cloud.settings.limits;
         // Linear memory never shrinks: an instance that grew is exchanged before it reaches its limit.
-        self.calls >= limits.calls_per_instance || guest.memory_used() > limits.memory / 2
+        self.calls >= limits.calls_per_instance || guest.memory_used() > limits.memory / 2 || guest.is_cluttered()
     }
 }
 

@@ -16,7 +16,9 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// Resources (streams, requests) that an instance may hold at once.
-const HANDLES: usize = 1_000;
+const HANDLES: usize = 4_000;
+/// Resources that stay behind in an instance after which it is exchanged: those that are left must do for a call.
+const KEPT: usize = HANDLES / 4;
 /// Elements of all tables of an instance.
 const TABLE: usize = 100_000;
 /// Bytes of random data in one call.
@@ -144,6 +146,11 @@ impl Guest {
     /// Whether the present call asked for more memory than the instance may have.
     pub(crate) fn memory_refused(&self) -> bool {
         self.limiter.refused
+    }
+
+    /// Whether so many resources have stayed behind that another call might find no room for its own.
+    pub(crate) fn is_cluttered(&self) -> bool {
+        self.hooks.kept() >= KEPT
     }
 
     /// Bytes of linear memory.

@@ -91,7 +91,7 @@ async fn creations(report: &mut Report, server: &Server, sdk: &mut Sdk, image: &
         let path = format!("/api/v2/nodes/fresh/{id}");
         eventually("the server is active", PATIENCE, async || {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            (server.get(&path).await.json()["state"] == 0).then_some(())
+            (server.get(&path).await.json()["nodes"]["state"] == 0).then_some(())
         })
         .await;
         ours.push(began.elapsed().as_secs_f64() * 1e3);

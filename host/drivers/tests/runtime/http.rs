@@ -44,6 +44,20 @@ async fn an_allowed_origin_is_reached() {
     assert_eq!(count.load(Ordering::SeqCst), 3, "the check while loading, and these two");
 }
 
+/// The runtime keeps a resource of each request in the instance's table, which has room for four thousand.
+#[tokio::test]
+async fn an_instance_that_was_used_often_is_exchanged_before_its_table_is_full() {
+    let host = TestHost::new();
+    let (address, _) = counted(Router::new().route("/nodes", get(|| async { NODES }))).await;
+    let settings = probing(&format!("http://{address}/nodes"), &[&address]);
+    let settings = settings.limit(|limits| (limits.warm, limits.concurrency, limits.calls_per_instance) = (1, 1, u32::MAX));
+    let cloud = host.serve(settings, &probe()).await;
+    for number in 0..4_500 {
+        let listed = cloud.list_nodes().await;
+        assert_eq!(listed.as_ref().map(|nodes| nodes.len()).ok(), Some(1), "{number}: {:?}", listed.err());
+    }
+}
+
 #[tokio::test]
 async fn another_origin_is_not() {
     let host = TestHost::new();
