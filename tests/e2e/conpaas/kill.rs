@@ -98,6 +98,30 @@ async fn kill_start(server: &mut Server, user: &Identity, point: &str, then: Opt
     kill::at_fault(server, point, then, async |director: Director| try_start(&director, user, path, key).await).await;
 }
 
+/// Who starts an application is told at once that it starts: it does, whatever happens to the server, and without a key, too.
+#[tokio::test]
+async fn in_the_start_of_an_application() {
+    let mut server = server().await;
+    let ann = Director::of(&server).user("ann", "50").await;
+    let aid = Director::of(&server).get(Some(&ann), "/listapp").await.json()[0]["aid"].to_string();
+    for (spent, point) in (1..).zip(places("start-service", &["make-node", "address"], "act")) {
+        let path = format!("/startapp/{aid}/slow");
+        kill::at_fault(&mut server, &point, None, async |director: Director| try_start(&director, &ann, &path, None).await).await;
+        let app = eventually("the application runs", PATIENCE, async || {
+            let app = Director::of(&server).get(Some(&ann), "/listapp").await.json()[0].clone();
+            assert_ne!(app["status"], "INIT", "{point}: it was undone");
+            (app["status"] == "RUNNING").then_some(app)
+        })
+        .await;
+        assert_eq!(consistent(&server, &ann, spent, &point).await, 1, "{point}: {app}");
+        // The manager's certificate is good: it is the one that its node got.
+        let manager = manager(&server, "slow", &app).await;
+        assert_eq!(Director::of(&server).post(Some(&manager), "/credit", &[]).await.status, 200, "{point}");
+        assert_eq!(Director::of(&server).post(Some(&ann), &format!("/stopapp/{aid}"), &[]).await.text(), "{}", "{point}");
+        assert_eq!(consistent(&server, &ann, spent, &point).await, 0, "{point}");
+    }
+}
+
 #[tokio::test]
 async fn in_a_stop() {
     let mut server = server().await;
