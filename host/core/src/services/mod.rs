@@ -141,15 +141,21 @@ impl Services {
         Ok(services.into_iter().filter(|service| service.state != ServiceState::Starting).collect())
     }
 
-    /// All nodes of whoever asks, each with its service.
-    pub async fn resources(&self, who: &Principal) -> Result<Vec<(ServiceNode, Service)>, Error> {
+    /// All nodes of whoever asks, each with its service and the number that the node's service is known by: within its
+    /// application, where that has a manager (0: none of its services).
+    pub async fn resources(&self, who: &Principal) -> Result<Vec<(ServiceNode, Service, i64)>, Error> {
         who.require(Permission::UseServices)?;
         let account = who.account()?;
         let services = self.store.services(&account.id, None).await?;
         let nodes = self.store.service_nodes_of_user(&account.id).await?;
         let with_service = |node: ServiceNode| {
             let service = services.iter().find(|service| service.id == node.service_id)?.clone();
-            Some((node, service))
+            let member = services.iter().find(|member| Some(member.id) == node.member_id);
+            let number = match service.kind {
+                ServiceKind::Manager => member.and_then(|member| member.number).unwrap_or_default(),
+                ServiceKind::Service | ServiceKind::Member => service.id,
+            };
+            Some((node, service, number))
         };
         Ok(nodes.into_iter().filter_map(with_service).collect())
     }

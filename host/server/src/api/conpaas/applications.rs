@@ -181,7 +181,7 @@ pub(super) async fn resources(call: &Call<'_>) -> Result<Response, Error> {
     let nodes = services.resources(&call.who).await?;
     let rows: Vec<_> = nodes
         .iter()
-        .map(|(node, service)| wire::Resource {
+        .map(|(node, service, number)| wire::Resource {
             app_id: service.application_id,
             app_name: applications.iter().find(|a| a.id == service.application_id).map_or("", |a| a.name.as_str()),
             charged: services.charged(node),
@@ -190,7 +190,7 @@ pub(super) async fn resources(call: &Call<'_>) -> Result<Response, Error> {
             ip: node.address.as_deref().unwrap_or_default(),
             rid: node.id,
             role: if node.role == NodeRole::Manager { "manager" } else { "agent" },
-            service_id: if node.role == NodeRole::Manager { 0 } else { node.member_id.unwrap_or(service.id) },
+            service_id: if node.role == NodeRole::Manager { 0 } else { *number },
             vmid: node.node_id.as_deref().unwrap_or_default(),
         })
         .collect();
