@@ -178,6 +178,10 @@ impl Authority {
         if old.revoked_at.is_some() {
             return Err(Error::Busy("the certificate was revoked"));
         }
+        // Who has kept the key of one that is over is not on record any more as somebody to be trusted.
+        if old.not_after <= ostler_store::now() {
+            return Err(Error::Busy("the certificate has ended: its holder needs a new one"));
+        }
         let user = match &old.user_id {
             Some(id) => self.store.user_get(id).await?,
             None => None,
