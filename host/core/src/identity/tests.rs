@@ -25,7 +25,8 @@ async fn credentials() {
     let identity = identity().await;
     add(&identity, "ann", &[Role::Agent]).await;
     let off = add(&identity, "off", &[Role::Agent]).await;
-    identity.store.user_set_active(&off.id, false).await.unwrap();
+    let change = Changes { active: Some(false), ..Changes::default() };
+    identity.change_user(&Principal::host(), &off.username, &change).await.unwrap();
     let token = identity.log_in("ann", &"right horse".into(), here()).await.unwrap().secret;
     let operator = identity.operator_token().clone();
     for (credentials, expected) in [
@@ -70,12 +71,21 @@ async fn who_is_changed_is_so_with_the_next_request() {
     add(&identity, "ann", &[Role::Agent]).await;
     let token = identity.log_in("ann", &"right horse".into(), here()).await.unwrap().secret;
     let (old, new, token) = (basic("ann", "right horse"), basic("ann", "new horse"), Credentials::Token(token));
-    assert!(identity.authenticate(&old, here()).await.is_ok());
+    let order = TokenOrder { label: "ci".into(), scopes: vec![], life: None };
+    let api = Credentials::Token(identity.create_token(&admin, "ann", &order).await.unwrap().secret);
+    for good in [&old, &token, &api] {
+        assert!(identity.authenticate(good, here()).await.is_ok());
+    }
 
     let changes = Changes { password: Some("new horse".into()), ..Changes::default() };
     identity.change_user(&admin, "ann", &changes).await.unwrap();
     assert!(matches!(identity.authenticate(&old, here()).await, Err(Error::Unauthenticated)));
     assert!(identity.authenticate(&new, here()).await.is_ok());
+    // What was got with the old password ends with it.
+    for token in [&token, &api] {
+        assert!(matches!(identity.authenticate(token, here()).await, Err(Error::Unauthenticated)));
+    }
+    let token = Credentials::Token(identity.log_in("ann", &"new horse".into(), here()).await.unwrap().secret);
 
     let changes = Changes { roles: Some(vec![Role::Monitor]), ..Changes::default() };
     identity.change_user(&admin, "ann", &changes).await.unwrap();
@@ -91,6 +101,28 @@ async fn who_is_changed_is_so_with_the_next_request() {
     }
     let unknown = identity.change_user(&admin, "bob", &changes).await;
     assert!(matches!(unknown, Err(Error::NoUser(_))), "{unknown:?}");
+}
+
+/// Whoever is on this host, too, is told so: nobody could let himself in any more.
+#[tokio::test]
+async fn the_last_administrator_stays_one() {
+    let (identity, operator) = (identity().await, Principal::host());
+    add(&identity, "root", &[Role::Admin]).await;
+    add(&identity, "ann", &[Role::Agent]).await;
+    let out = [
+        Changes { active: Some(false), ..Changes::default() },
+        Changes { roles: Some(vec![Role::Agent]), password: Some("new horse".into()), ..Changes::default() },
+        Changes { roles: Some(vec![Role::Admin]), active: Some(false), ..Changes::default() },
+    ];
+    for change in &out {
+        let refused = identity.change_user(&operator, "root", change).await;
+        assert!(matches!(refused, Err(Error::Busy(_))), "{change:?}: {refused:?}");
+        assert!(identity.authenticate(&basic("root", "right horse"), here()).await.is_ok(), "all of a change or nothing");
+    }
+    let change = Changes { roles: Some(vec![Role::Admin]), ..Changes::default() };
+    identity.change_user(&operator, "ann", &change).await.unwrap();
+    identity.change_user(&operator, "root", &out[0]).await.unwrap();
+    assert!(matches!(identity.change_user(&operator, "ann", &out[1]).await, Err(Error::Busy(_))));
 }
 
 #[tokio::test]

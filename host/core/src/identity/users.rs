@@ -1,8 +1,9 @@
 //! Users and tokens: registration, and what administrators do.
 
+use super::accounts::refused;
 use super::{Identity, Issued, LONGEST, Permission, Principal, ROLES, Role};
 use crate::Error;
-use ostler_store::{NewUser, Token, User};
+use ostler_store::{NewPassword, NewUser, Token, User, UserChange};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub struct Changes {
     pub roles: Option<Vec<Role>>,
     /// Whether he may do anything at all. Who is disabled loses his certificates for good.
     pub active: Option<bool>,
-    /// The password. His certificates are revoked with the old one.
+    /// The password. His certificates and all of his tokens are revoked with the old one.
     pub password: Option<SecretString>,
 }
 
@@ -115,7 +116,8 @@ impl Identity {
         known.ok_or_else(|| Error::NoUser(name.to_owned()))
     }
 
-    /// Changes a user. Effective with the next request, whatever he shows.
+    /// Changes a user: all of it or nothing. Effective with the next request, whatever he shows. [`Error::Busy`] where nobody would
+    /// be an administrator any more who may log in.
     pub async fn change_user(&self, who: &Principal, name: &str, changes: &Changes) -> Result<User, Error> {
         who.require(Permission::ChangeUsers)?;
         let user = self.user_named(name).await?;
@@ -131,20 +133,15 @@ impl Identity {
                 Some(self.passwords.hash(password.clone()).await?)
             }
         };
-        if let Some(roles) = &changes.roles {
-            let roles: Vec<String> = roles.iter().map(|role| role.as_str().to_owned()).collect();
-            self.store.user_set_roles(&user.id, &roles).await?;
-        }
-        if let Some(hash) = hash {
-            self.store.user_set_password(&user.id, Some(&hash)).await?;
-            let role = super::CertificateRole::User.as_str();
-            self.store.certificates_revoke_user(&user.id, "superseded", Some(role)).await?;
-        }
-        if let Some(active) = changes.active {
-            self.store.user_set_active(&user.id, active).await?;
-        }
+        let change = UserChange {
+            roles: changes.roles.as_ref().map(|roles| roles.iter().map(|role| role.as_str().to_owned()).collect()),
+            active: changes.active,
+            password: hash.map(|hash| NewPassword { hash: Some(hash), until: None }),
+            email: None,
+        };
+        let changed = self.store.user_change(&user.id, &change).await.map_err(refused)?;
         tracing::info!(user = name, by = who.user, "user changed");
-        self.user_named(name).await
+        Ok(changed)
     }
 
     /// Makes a token for a user.

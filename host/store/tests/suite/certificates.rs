@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ostler_store::{Certificate, CertificateFilter, Error, NewCertificate, NewUser, now};
+use ostler_store::{Certificate, CertificateFilter, Error, NewCertificate, NewUser, UserChange, now};
 
 use crate::fixture::{Fixture, race};
 
@@ -40,8 +40,8 @@ pub(crate) async fn life(f: Arc<Fixture>) {
     assert_eq!(store.certificate_get("04").await.unwrap(), None);
     // It is found whatever happened to it and to its user.
     store.certificate_revoke("02", "superseded").await.unwrap();
-    store.user_set_active(&alice.id, false).await.unwrap();
-    store.user_set_roles(&alice.id, &[]).await.unwrap();
+    let change = UserChange { active: Some(false), roles: Some(vec![]), ..UserChange::default() };
+    store.user_change(&alice.id, &change).await.unwrap();
     let (found, user) = store.certificate_find("02").await.unwrap().unwrap();
     assert_eq!(found.reason.as_deref(), Some("superseded"));
     assert_eq!(user.map(|user| (user.active, user.roles)), Some((false, vec![])));
