@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 //! On the real dummy driver, with the real store in memory and an authority of its own.
 
+mod certificates;
+
+use super::start::Begun;
 use super::*;
 use crate::billing::Tariff;
 use crate::compute::tests::{CLOUD, compute};
