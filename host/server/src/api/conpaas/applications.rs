@@ -200,6 +200,21 @@ pub(super) async fn resources(call: &Call<'_>) -> Result<Response, Error> {
 /// What a manifest may ask for that this server does not do: it fetches nothing from addresses that a user names.
 const FETCHED: [&str; 4] = ["StartupScript", "Archive", "Dump", "VolumeStartup"];
 
+/// What else it may ask for that only the managers of the services could do, and are not asked for.
+const BEGUN: [&str; 2] = ["Start", "StartupInstances"];
+
+/// As the original's language sees it.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
+}
+
 /// Starts the services of a manifest in a new application: all of them, or none.
 pub(super) async fn upload_manifest(call: &Call<'_>) -> Result<Response, Error> {
     let services = &call.app.core.services;
@@ -221,6 +236,9 @@ pub(super) async fn upload_manifest(call: &Call<'_>) -> Result<Response, Error> 
         }
         if let Some(key) = FETCHED.iter().find(|key| service.get(**key).is_some_and(|value| !value.is_null())) {
             return Ok(failure(&format!("{key} of a service cannot be used: upload it to the service's manager")));
+        }
+        if let Some(key) = BEGUN.iter().find(|key| service.get(**key).is_some_and(is_true)) {
+            return Ok(failure(&format!("{key} of a service cannot be used: ask the service's manager for it")));
         }
     }
     let application = match free_application(call, name).await {
