@@ -9,9 +9,9 @@ const ADMIN: &str = "admin";
 /// The role of a person's own certificates.
 const USER: &str = "user";
 
-/// A request for a user, by which it is told from others.
+/// A request that came with an idempotency key, by which it is told from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserRequest {
+pub struct KeyedRequest {
     /// For whom and what the key holds.
     pub scope: String,
     /// The key.
@@ -88,7 +88,7 @@ impl Store {
         &self,
         new: &NewUser,
         application: Option<&str>,
-        request: &UserRequest,
+        request: &KeyedRequest,
     ) -> Result<(User, bool), Error> {
         if new.credit != 0 {
             credit::check(new.credit, 0)?;
@@ -146,7 +146,7 @@ async fn requested(
     now: i64,
     new: &NewUser,
     application: Option<&str>,
-    request: &UserRequest,
+    request: &KeyedRequest,
 ) -> Result<Result<i64, Box<User>>, Error> {
     lock(tx).await?;
     let sql = "SELECT user_id, input_hash FROM user_requests WHERE scope = $1 AND key = $2";
@@ -233,6 +233,7 @@ async fn delete(tx: &mut Tx, id: &str) -> Result<(), AccountError> {
         "DELETE FROM tokens WHERE user_id = $1",
         "DELETE FROM user_links WHERE user_id = $1",
         "DELETE FROM user_requests WHERE user_id = $1",
+        "DELETE FROM application_requests WHERE user_id = $1",
     ] {
         tx.execute(sql, args![id]).await?;
     }

@@ -7,7 +7,7 @@ use super::{Identity, Permission, Principal, Registration, Role, random_secret};
 use crate::Error;
 use crate::compute::Key;
 use crate::instances::Instances;
-use ostler_store::{AccountError, NewPassword, User, UserChange, UserRequest};
+use ostler_store::{AccountError, NewPassword, User, UserChange, KeyedRequest};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -247,7 +247,7 @@ fn may_give(who: &Principal, role: Role) -> Result<(), Error> {
 }
 
 /// By what requests for users are told apart. Whether there is a password is part of it, which one is not.
-fn request(who: &Principal, new: &NewAccount, key: Key) -> UserRequest {
+fn request(who: &Principal, new: &NewAccount, key: Key) -> KeyedRequest {
     let mut hasher = Sha256::new();
     for part in [new.username.as_str(), new.role.as_str(), new.email.as_deref().unwrap_or("\0")] {
         hasher.update((part.len() as u64).to_le_bytes());
@@ -255,10 +255,10 @@ fn request(who: &Principal, new: &NewAccount, key: Key) -> UserRequest {
     }
     hasher.update([u8::from(new.password.is_some())]);
     let input_hash = hasher.finalize().to_vec();
-    UserRequest { scope: format!("{}:{}", key.scope, who.user), key: key.key, input_hash }
+    KeyedRequest { scope: format!("{}:{}", key.scope, who.user), key: key.key, input_hash }
 }
 
-fn taken(error: ostler_store::Error) -> Error {
+pub(super) fn taken(error: ostler_store::Error) -> Error {
     match error {
         ostler_store::Error::Exists(what) => Error::Taken(what),
         ostler_store::Error::IdempotencyMismatch => Error::KeyReused,

@@ -15,6 +15,7 @@ pub use grants::SEAL_KEY;
 pub use issuers::{Algorithm, ClientCredentials, Exchange, Introspection, IssuerConfig, Trusted};
 pub use mail::{Letter, Mail};
 pub use policy::{PERMISSIONS, Permission, ROLES, Role};
+pub(crate) use users::digest;
 pub use users::{Changes, Registration, TokenOrder, parse_roles};
 
 use crate::{Error, SECOND};

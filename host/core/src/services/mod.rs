@@ -103,15 +103,23 @@ impl Services {
         clouds
     }
 
-    /// Registers whoever comes, where that is allowed, with as much credit as he asks for, within bounds.
-    pub async fn register(&self, new: &crate::identity::Registration, credit: i64) -> Result<User, Error> {
+    /// Registers whoever comes from this address, where that is allowed, with as much credit as he asks for, within bounds.
+    ///
+    /// With a key, a second call returns the user of the first one; [`Error::KeyReused`] if it asks for something else.
+    pub async fn register(
+        &self,
+        new: &crate::identity::Registration,
+        credit: i64,
+        key: Option<Key>,
+        from: std::net::IpAddr,
+    ) -> Result<User, Error> {
         if self.settings.registration == Registration::Closed {
             return Err(Error::RegistrationClosed);
         }
         if !(0..=self.settings.max_initial_credit).contains(&credit) {
             return Err(Error::Invalid(format!("the credit is between 0 and {}", self.settings.max_initial_credit)));
         }
-        self.identity.create(new, &[Role::Customer], credit).await
+        self.identity.register(new, &[Role::Customer], credit, key, from).await
     }
 
     /// Whether name and address for mail of a registration are nobody's yet. Only where registration is open.

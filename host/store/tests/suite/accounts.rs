@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ostler_store::{AccountError, Error, NewToken, NewUser, UserChange, UserRequest};
+use ostler_store::{AccountError, Error, NewToken, NewUser, UserChange, KeyedRequest};
 
 use crate::fixture::{Fixture, race};
 
@@ -91,7 +91,7 @@ pub(crate) async fn one_administrator_stays(f: Arc<Fixture>) {
 
 pub(crate) async fn requests(f: Arc<Fixture>) {
     let store = &f.store;
-    let request = |key: &str, hash: u8| UserRequest { scope: "s".into(), key: key.into(), input_hash: vec![hash] };
+    let request = |key: &str, hash: u8| KeyedRequest { scope: "s".into(), key: key.into(), input_hash: vec![hash] };
     let (ann, made) = store.user_request(&new("ann", &["guest"]), None, &request("k", 1)).await.unwrap();
     assert!(made);
     assert_eq!(store.user_by_number(ann.number).await.unwrap().as_ref(), Some(&ann));
@@ -114,6 +114,43 @@ pub(crate) async fn requests(f: Arc<Fixture>) {
     store.user_delete(&ann.id).await.unwrap();
     let (new, made) = store.user_request(&new("ann", &["guest"]), None, &request("k", 1)).await.unwrap();
     assert!(made && new.number > ann.number, "with the user, the request is forgotten");
+}
+
+pub(crate) async fn requests_for_applications(f: Arc<Fixture>) {
+    let store = &f.store;
+    let (ann, bob) = (store.user_create(&new("ann", &[])).await.unwrap(), store.user_create(&new("bob", &[])).await.unwrap());
+    let request = |key: &str, hash: u8| KeyedRequest { scope: "s".into(), key: key.into(), input_hash: vec![hash] };
+    let (shop, made) = store.application_request(&ann.id, "shop", &request("k", 1)).await.unwrap();
+    assert!(made);
+    assert_eq!(store.applications(&ann.id).await.unwrap(), std::slice::from_ref(&shop));
+    let again = store.application_request(&ann.id, "another name", &request("k", 1)).await.unwrap();
+    assert_eq!(again, (shop.clone(), false));
+    let other = store.application_request(&ann.id, "shop", &request("k", 2)).await;
+    assert!(matches!(other, Err(Error::IdempotencyMismatch)), "{other:?}");
+    let taken = store.application_request(&ann.id, "shop", &request("l", 1)).await;
+    assert!(matches!(taken, Err(Error::Exists("the application"))), "{taken:?}");
+    assert!(store.application_request(&ann.id, "mall", &request("l", 1)).await.unwrap().1, "what was refused is no request");
+    assert!(store.application_request(&bob.id, "shop", &request("k", 2)).await.unwrap().1, "keys are each user's own");
+    let unknown = store.application_request("none", "shop", &request("k", 1)).await;
+    assert!(matches!(unknown, Err(Error::NotFound("the user"))), "{unknown:?}");
+
+    let hosts = [store.clone(), f.other_host().await];
+    let outcomes = race(8, |task| {
+        let (store, user, request) = (hosts[task % 2].clone(), ann.id.clone(), request("m", 3));
+        async move { store.application_request(&user, "one", &request).await.unwrap() }
+    })
+    .await;
+    assert_eq!(outcomes.iter().filter(|(_, made)| *made).count(), 1);
+    assert!(outcomes.iter().all(|(application, _)| application == &outcomes[0].0));
+
+    // What was deleted is not made a second time.
+    store.application_delete(&ann.id, shop.id).await.unwrap();
+    let gone = store.application_request(&ann.id, "shop", &request("k", 1)).await;
+    assert!(matches!(gone, Err(Error::NotFound("the application"))), "{gone:?}");
+    assert_eq!(store.application_requests_prune(shop.created_at, 10).await.unwrap(), 0);
+    assert_eq!(store.application_requests_prune(i64::MAX, 1).await.unwrap(), 1, "the oldest");
+    assert!(store.application_request(&ann.id, "shop", &request("k", 1)).await.unwrap().1, "the key is free again");
+    assert_eq!(store.application_requests_prune(i64::MAX, 10).await.unwrap(), 4);
 }
 
 pub(crate) async fn addresses_and_passwords(f: Arc<Fixture>) {

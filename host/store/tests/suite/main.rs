@@ -68,7 +68,7 @@ suite! {
     links: life;
     grants: life;
     reports: life;
-    accounts: deletion, one_administrator_stays, requests, addresses_and_passwords;
+    accounts: deletion, one_administrator_stays, requests, requests_for_applications, addresses_and_passwords;
     users: life, paging, tokens, nothing_secret_in_debug, numbers_and_addresses, roles_and_activity;
     credit: life, charges_race, closers_race, reservations_race, references_count_once, references_race, limits,
         the_ledger_is_append_only, the_audit_finds_what_is_wrong, random_interleavings_add_up;

@@ -5,6 +5,7 @@ use super::services::{STATE, cloud_name, done};
 use super::{Call, wire};
 use axum::response::Response;
 use ostler_core::Error;
+use ostler_core::compute::Key;
 use ostler_core::services::Order;
 use ostler_store::{Application, NodeRole, Service, ServiceKind, ServiceState};
 use serde_json::Value;
@@ -57,7 +58,8 @@ pub(super) fn membership<'a>(
 
 pub(super) async fn create(call: &Call<'_>) -> Result<Response, Error> {
     let Some(name) = call.form.filled("name") else { return Ok(no(&"name is missing")) };
-    match call.app.core.services.create_application(&call.who, name).await {
+    let key = call.key("conpaas/createapp")?.map(|key| (key, name));
+    match call.app.core.services.create_application(&call.who, name, key).await {
         Ok(application) => Ok(pretty(&wire::Application { aid: application.id, name: &application.name })),
         Err(Error::Taken(_)) => Ok(failure(&format!("Application name \"{name}\" already taken"))),
         Err(error) if answers::is_ours(&error) => Err(error),
@@ -241,7 +243,8 @@ pub(super) async fn upload_manifest(call: &Call<'_>) -> Result<Response, Error> 
             return Ok(failure(&format!("{key} of a service cannot be used: ask the service's manager for it")));
         }
     }
-    let application = match free_application(call, name).await {
+    let key = call.key("conpaas/upload_manifest")?;
+    let application = match free_application(call, name, key.as_ref()).await {
         Ok(application) => application,
         Err(error) if answers::is_ours(&error) => return Err(error),
         Err(error) => return Ok(failure(&error.to_string())),
@@ -258,7 +261,7 @@ pub(super) async fn upload_manifest(call: &Call<'_>) -> Result<Response, Error> 
             (order, service["ServiceName"].as_str().filter(|name| !name.is_empty()).map(str::to_owned))
         })
         .collect();
-    let task = services.start_all(call.who.clone(), application.id, orders);
+    let task = services.start_all(call.who.clone(), application.id, orders, key);
     if call.form.filled("thread").is_some() {
         return Ok(raw(&true));
     }
@@ -271,10 +274,13 @@ pub(super) async fn upload_manifest(call: &Call<'_>) -> Result<Response, Error> 
 }
 
 /// An application of this name, or of the name with the first number that makes it another.
-async fn free_application(call: &Call<'_>, name: &str) -> Result<Application, Error> {
+/// With a key, the one that it stands for.
+async fn free_application(call: &Call<'_>, name: &str, key: Option<&Key>) -> Result<Application, Error> {
+    let manifest = call.form.filled("manifest").unwrap_or_default();
     for number in 1..100 {
         let name = if number == 1 { name.to_owned() } else { format!("{name} ({number})") };
-        match call.app.core.services.create_application(&call.who, &name).await {
+        let key = key.map(|key| (key.clone(), manifest));
+        match call.app.core.services.create_application(&call.who, &name, key).await {
             Err(Error::Taken(_)) => {}
             other => return other,
         }

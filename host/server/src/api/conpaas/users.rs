@@ -52,8 +52,11 @@ pub(super) async fn new_user(call: &Call<'_>) -> Result<Response, Error> {
         "the user" => failure(&format!("Username \"{}\" already taken", new.username)),
         _ => failure(&format!("E-mail \"{}\" already registered", text("email"))),
     };
+    let key = call.key("conpaas/new_user")?;
     match services.check_free(&new).await {
         Ok(()) => {}
+        // Whether it is the same request's, the key says.
+        Err(Error::Taken(_)) if key.is_some() => {}
         Err(Error::Taken(what)) => return Ok(taken(what)),
         Err(error) if answers::is_ours(&error) => return Err(error),
         Err(error) => return Ok(failure(&error.to_string())),
@@ -69,7 +72,7 @@ pub(super) async fn new_user(call: &Call<'_>) -> Result<Response, Error> {
     if credit > most {
         return Ok(failure(&format!("Cannot allocate {credit} credit for a new user (max credit {most}).")));
     }
-    match services.register(&new, credit).await {
+    match services.register(&new, credit, key, call.peer.addr.ip()).await {
         Ok(user) => Ok(raw(&view(&user, credit, Password::Empty))),
         Err(Error::Taken(what)) => Ok(taken(what)),
         Err(error) if answers::is_ours(&error) => Err(error),
