@@ -113,11 +113,7 @@ async fn logins(report: &mut Report, server: &Server, director: &Director) {
     let rate = count(USERS) / began.elapsed().as_secs_f64();
     report.line(
         "log-ins by Argon2id (19 MiB, 2 passes)",
-        &[
-            ("a second", rate),
-            ("registrations a second", registrations),
-            ("MB more at most", megabytes(most - before)),
-        ],
+        &[("a second", rate), ("registrations a second", registrations), ("MB more at most", megabytes(most - before))],
     );
     // A hash takes some 20 ms of a core: fewer than this is no hashing any more, but waiting. Many more would be too cheap a guess.
     report.bar("log-ins a second", rate, Bar::AtLeast(10.0));

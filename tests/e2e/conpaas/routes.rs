@@ -111,9 +111,8 @@ async fn a_key_stands_for_one_application_and_one_manifest() {
     assert_eq!(create(&ann, "k", "Shop").await["msg"], "there is no such application", "it was made, and deleted");
 
     let two = json!({"Application": "Two", "Services": [{"Type": "php", "ServiceName": "front"}, {"Type": "java"}]}).to_string();
-    let upload = async |key: &str, manifest: &str| {
-        keyed(&director, Some(&ann), "/upload_manifest", key, &[("manifest", manifest)]).await
-    };
+    let upload =
+        async |key: &str, manifest: &str| keyed(&director, Some(&ann), "/upload_manifest", key, &[("manifest", manifest)]).await;
     for _ in 0..2 {
         assert_eq!(upload("k", &two).await.text(), "true");
         assert_eq!((nodes(&server, "default").await, credit(&director, &ann).await), (2, 7));

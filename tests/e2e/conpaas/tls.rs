@@ -83,8 +83,10 @@ async fn a_certificate_of_files_is_served_and_replaced() {
     assert_eq!(open.call("POST", "/list", &[], "").await.status, 200);
     let second = write(directory.path());
     server.hang_up();
-    eventually("the new certificate is shown", PATIENCE, async || (version(client(&second, &TLS12, None)).await == Ok(200)).then_some(()))
-        .await;
+    eventually("the new certificate is shown", PATIENCE, async || {
+        (version(client(&second, &TLS12, None)).await == Ok(200)).then_some(())
+    })
+    .await;
     assert!(version(client(&first, &TLS13, None)).await.is_err());
     assert_eq!(open.call("POST", "/list", &[], "").await.status, 200);
     // What cannot be read changes nothing.

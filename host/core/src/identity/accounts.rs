@@ -7,7 +7,7 @@ use super::{Identity, Permission, Principal, Registration, Role, random_secret};
 use crate::Error;
 use crate::compute::Key;
 use crate::instances::Instances;
-use ostler_store::{AccountError, NewPassword, User, UserChange, KeyedRequest};
+use ostler_store::{AccountError, KeyedRequest, NewPassword, User, UserChange};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::time::Duration;

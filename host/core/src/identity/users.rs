@@ -98,7 +98,11 @@ impl Identity {
         let request = key.map(|key| {
             let parts = [Some(&new.username), new.email.as_ref(), new.first_name.as_ref(), new.last_name.as_ref()];
             let parts = parts.into_iter().chain([new.affiliation.as_ref(), Some(&credit.to_string())]);
-            KeyedRequest { scope: key.scope.to_owned(), key: key.key, input_hash: digest(parts.map(|part| part.map(String::as_str))) }
+            KeyedRequest {
+                scope: key.scope.to_owned(),
+                key: key.key,
+                input_hash: digest(parts.map(|part| part.map(String::as_str))),
+            }
         });
         let (user, fresh) = self.create_once(new, roles, credit, request.as_ref()).await?;
         if fresh {

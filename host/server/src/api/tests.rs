@@ -20,12 +20,8 @@ async fn core(config: &Config, data: &std::path::Path) -> Core {
 }
 
 fn serve(core: &Core, config: &Config) -> Router {
-    let parts = Application {
-        core: core.clone(),
-        config: Arc::new(config.clone()),
-        metrics: Metrics::detached(),
-        ready: Arc::default(),
-    };
+    let parts =
+        Application { core: core.clone(), config: Arc::new(config.clone()), metrics: Metrics::detached(), ready: Arc::default() };
     router(&App::new(parts), false)
 }
 

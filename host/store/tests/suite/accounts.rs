@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ostler_store::{AccountError, Error, NewToken, NewUser, UserChange, KeyedRequest};
+use ostler_store::{AccountError, Error, KeyedRequest, NewToken, NewUser, UserChange};
 
 use crate::fixture::{Fixture, race};
 

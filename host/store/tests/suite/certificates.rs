@@ -63,7 +63,8 @@ pub(crate) async fn for_a_service_that_runs(f: Arc<Fixture>) {
     let made = add("02", &alice, Some(running.id)).await.unwrap();
     assert_eq!(store.certificate_get("02").await.unwrap(), Some(made));
     assert!(matches!(add("02", &alice, Some(running.id)).await, Err(ServiceError::Store(Error::Exists("the certificate")))));
-    for (what, world, service) in [("another's", &bob, Some(running.id)), ("unknown", &alice, Some(999)), ("none", &alice, None)] {
+    for (what, world, service) in [("another's", &bob, Some(running.id)), ("unknown", &alice, Some(999)), ("none", &alice, None)]
+    {
         let refused = add("03", world, service).await;
         assert!(matches!(refused, Err(ServiceError::NotFound)), "{what}: {refused:?}");
     }

@@ -124,7 +124,8 @@ pub(super) fn error(error: &Error) -> Response {
 
 /// Whether a failure is the server's and not the route's to tell.
 pub(super) fn is_ours(error: &Error) -> bool {
-    is_failure(error) || matches!(error, Error::Unauthenticated | Error::Forbidden | Error::Exposed | Error::Throttled(_) | Error::Stopping)
+    is_failure(error)
+        || matches!(error, Error::Unauthenticated | Error::Forbidden | Error::Exposed | Error::Throttled(_) | Error::Stopping)
 }
 
 /// Whether the server broke down over it, and not over what it was asked.
