@@ -95,14 +95,12 @@ impl Identity {
         key: Option<Key>,
         from: IpAddr,
     ) -> Result<User, Error> {
+        let asked = credit.to_string();
         let request = key.map(|key| {
-            let parts = [Some(&new.username), new.email.as_ref(), new.first_name.as_ref(), new.last_name.as_ref()];
-            let parts = parts.into_iter().chain([new.affiliation.as_ref(), Some(&credit.to_string())]);
-            KeyedRequest {
-                scope: key.scope.to_owned(),
-                key: key.key,
-                input_hash: digest(parts.map(|part| part.map(String::as_str))),
-            }
+            let names = [Some(&new.username), new.first_name.as_ref(), new.last_name.as_ref()];
+            let parts = names.into_iter().chain([new.email.as_ref(), new.affiliation.as_ref(), Some(&asked)]);
+            let input_hash = digest(parts.map(|part| part.map(String::as_str)));
+            KeyedRequest { scope: key.scope.to_owned(), key: key.key, input_hash }
         });
         let (user, fresh) = self.create_once(new, roles, credit, request.as_ref()).await?;
         if fresh {

@@ -93,7 +93,7 @@ async fn a_password_is_taken_where_nobody_else_can_read_it() {
     let basic = format!("Basic {}", STANDARD.encode(format!("ann:{PASSWORD}")));
     let form = || format!("username=ann&password={}", PASSWORD.replace(' ', "+"));
     let json = serde_json::json!({ "username": "ann", "password": PASSWORD }).to_string();
-    let by_header = ["/api/v1/nodes/default", "/api/v2/nodes/default", "/deployments", "/cloudedge/version", "/ostler/v1/users"];
+    let by_header = ["/api/v1/cloud", "/api/v2/cloud", "/deployments", "/cloudedge/version", "/ostler/v1/users"];
     let mut all: Vec<Ask> = by_header.map(|path| Ask::header("GET", path, basic.clone())).into();
     all.push(Ask { method: "POST", path: "/api/v1/auth", body: ("application/json", json), header: None });
     all.extend(["/login", "/getcerts", "/get_user_certs", "/new_user"].map(|path| Ask::form(path, form())));
@@ -110,7 +110,7 @@ async fn a_password_is_taken_where_nobody_else_can_read_it() {
             let (status, text) = ask(router, from, tls, headers, asked).await;
             let what = format!("{} {} by {way}: {status} {text}", asked.method, asked.path);
             assert_eq!(text.contains(REFUSED), !taken, "{what}");
-            assert_eq!(status, if taken { 200 } else { 403 }, "{what}");
+            assert!(if taken { status < 400 } else { status == 403 }, "{what}");
             assert!(!text.contains("canary"), "{what}");
         }
     }
