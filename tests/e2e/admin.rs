@@ -129,16 +129,21 @@ async fn the_life_of_a_user() {
     assert!(list.contains("ci") && list.contains("compute.read") && list.contains(&full_id), "{list}");
     assert!(!list.contains(&reader) && !list.contains(&full), "{list}");
 
-    // The old password ends with the new one, though it was right a moment ago.
+    // The old password ends with the new one, though it was right a moment ago, and with it all tokens that were got before.
     let second = "canary-of-ann-2";
     said(&server, &["user", "password", "ann", "--stdin"], &format!("{second}\n"));
-    assert_eq!(status(&mut client, READ, &ann).await, 401);
+    for old in [&ann, &format!("Bearer {reader}"), &format!("Bearer {full}")] {
+        assert_eq!(status(&mut client, READ, old).await, 401);
+    }
+    assert!(complained(&server, &["token", "revoke", &full_id]).contains("No such token"));
     assert_eq!(status(&mut client, READ, &basic("ann", second)).await, 200);
     let third = quoted(&said(&server, &["user", "password", "ann"], ""));
     let ann = basic("ann", &third);
     assert_eq!((status(&mut client, READ, &basic("ann", second)).await, status(&mut client, READ, &ann).await), (401, 200));
 
     // Who is disabled is out at once, by whatever way, and in again when enabled.
+    let full = api(&server, "POST", "/users/ann/tokens", &json!({"label": "all"})).await.json();
+    let (full, full_id) = (full["token"].as_str().unwrap().to_owned(), full["id"].as_str().unwrap().to_owned());
     let bearer = format!("Bearer {full}");
     for (command, expected) in [("disable", 401), ("enable", 200)] {
         assert!(said(&server, &["user", command, "ann"], "").contains(command));
@@ -147,6 +152,11 @@ async fn the_life_of_a_user() {
     said(&server, &["token", "revoke", &full_id], "");
     assert_eq!(status(&mut client, READ, &bearer).await, 401);
     assert!(complained(&server, &["token", "revoke", &full_id]).contains("No such token"));
+
+    // Somebody stays who can let the others in.
+    for change in [&["user", "disable", "admin"][..], &["user", "role", "admin", "agent"]] {
+        assert!(complained(&server, change).contains("the last administrator stays one"), "{change:?}");
+    }
 
     // Administrators do not lock themselves out.
     for change in [json!({"active": false}), json!({"roles": ["user"]})] {

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::identity::{CertificateRole, Permission, Principal, Scheme};
 pub use ostler_ca::RevocationReason;
 use ostler_ca::{Issued, Profile, Revoked};
-use ostler_store::{Certificate, CertificateFilter, NewCertificate, Store, User};
+use ostler_store::{Certificate, CertificateFilter, NewCertificate, ServiceError, ServiceState, Store, User};
 use secrecy::SecretString;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -91,17 +91,21 @@ impl Authority {
 
     async fn issue(&self, profile: &Profile, user: Option<&str>, service: Option<(i64, i64)>, by: &str) -> Result<Bundle, Error> {
         let (issued, key) = self.ca.issue_with_key(profile, SystemTime::now())?;
-        self.record(&issued, profile.role(), user, service, by).await?;
+        // Of agents: the manager's order goes on to its end, whatever becomes of the service meanwhile.
+        let runs = profile.role() == CertificateRole::Agent;
+        self.record(&issued, profile.role(), user, service, runs, by).await?;
         Ok(Bundle { certificate: issued.pem, key, authority: self.certificate_pem().to_owned(), serial: issued.serial })
     }
 
-    /// Recorded before it is handed out: one that nobody could revoke must not exist.
+    /// Recorded before it is handed out: one that nobody could revoke must not exist. With `runs`, for a service that runs at this
+    /// moment only: one that was recorded after its end would stay good.
     async fn record(
         &self,
         issued: &Issued,
         role: CertificateRole,
         user: Option<&str>,
         service: Option<(i64, i64)>,
+        runs: bool,
         by: &str,
     ) -> Result<(), Error> {
         let new = NewCertificate {
@@ -116,22 +120,31 @@ impl Authority {
             not_after: issued.not_after,
             issued_by: by.to_owned(),
         };
-        self.store.certificate_add(&new).await?;
+        if runs {
+            self.store.certificate_add_running(&new).await.map_err(|error| match error {
+                ServiceError::Busy => Error::NoService,
+                other => other.into(),
+            })?;
+        } else {
+            self.store.certificate_add(&new).await?;
+        }
         tracing::info!(serial = issued.serial, subject = issued.subject, "certificate issued");
         Ok(())
     }
 
     /// A certificate for an agent of the service whose manager asks. Of the request only the public key counts.
+    /// [`Error::NoService`] where the service does not run.
     pub async fn enrol_agent(&self, who: &Principal, request: &[u8]) -> Result<String, Error> {
         who.require(Permission::ManageService)?;
         let account = who.account()?;
         let Scheme::Certificate { service: Some(service), .. } = who.scheme else { return Err(Error::Forbidden) };
-        let service = self.store.service_of_user(&account.id, service).await?.ok_or(Error::NoService)?;
+        let service = self.store.service_of_user(&account.id, service).await?;
+        let service = service.filter(|service| service.state == ServiceState::Running).ok_or(Error::NoService)?;
         let key = ostler_ca::check_request(request)?;
         let locator = crate::services::locator(&service);
         let profile = Profile::Agent { uid: account.number, service: locator };
         let issued = self.ca.issue(&profile, &key, SystemTime::now())?;
-        self.record(&issued, CertificateRole::Agent, Some(&account.id), Some((service.id, locator)), &who.user).await?;
+        self.record(&issued, CertificateRole::Agent, Some(&account.id), Some((service.id, locator)), true, &who.user).await?;
         Ok(issued.pem)
     }
 
@@ -178,6 +191,10 @@ impl Authority {
         if old.revoked_at.is_some() {
             return Err(Error::Busy("the certificate was revoked"));
         }
+        // Who has kept the key of one that is over is not on record any more as somebody to be trusted.
+        if old.not_after <= ostler_store::now() {
+            return Err(Error::Busy("the certificate has ended: its holder needs a new one"));
+        }
         let user = match &old.user_id {
             Some(id) => self.store.user_get(id).await?,
             None => None,
@@ -194,7 +211,7 @@ impl Authority {
         let key = ostler_ca::PublicKey::from_certificate(old.pem.as_bytes())?;
         let issued = self.ca.issue(&profile, &key, SystemTime::now())?;
         let service = old.service_id.map(|_| (service, locator));
-        self.record(&issued, profile.role(), old.user_id.as_deref(), service, &who.user).await?;
+        self.record(&issued, profile.role(), old.user_id.as_deref(), service, service.is_some(), &who.user).await?;
         self.known(&issued.serial).await
     }
 

@@ -57,6 +57,9 @@ pub enum Error {
     /// Neither or no valid credentials.
     #[error("the credentials are not valid")]
     Unauthenticated,
+    /// A password came by a way on which others could have read it.
+    #[error("a password is taken by HTTPS only, or from this machine (server.plain_passwords)")]
+    Exposed,
     /// Too many wrong credentials of late.
     #[error("too many wrong credentials; try again later")]
     Throttled(Duration),

@@ -41,8 +41,9 @@ impl Retention {
         loop {
             let operations = self.store.prune(before, PORTION).await?;
             let events = self.store.events_prune(before, PORTION).await?;
-            forgotten += operations + events;
-            if operations < u64::from(PORTION) && events < u64::from(PORTION) {
+            let requests = self.store.application_requests_prune(before, PORTION).await?;
+            forgotten += operations + events + requests;
+            if [operations, events, requests].iter().all(|count| *count < u64::from(PORTION)) {
                 return Ok(forgotten);
             }
         }

@@ -1,21 +1,64 @@
 //! Users as a platform knows them: by number, with what must hold of all of them together.
 
 use crate::db::{Refusal, Tx, args, transaction};
-use crate::users::{GRANT, TOUCH, create, created, fold, found, user_columns};
-use crate::{Error, NewUser, Store, User, certificates, credit};
+use crate::users::{GRANT, create, created, fold, found, user_columns};
+use crate::{Error, NewUser, Store, User, certificates, credit, tokens};
 
 /// The role that somebody must have at any time.
 const ADMIN: &str = "admin";
+/// The role of a person's own certificates.
+const USER: &str = "user";
 
-/// A request for a user, by which it is told from others.
+/// A request that came with an idempotency key, by which it is told from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserRequest {
+pub struct KeyedRequest {
     /// For whom and what the key holds.
     pub scope: String,
     /// The key.
     pub key: String,
     /// A digest of what is asked for, without secrets.
     pub input_hash: Vec<u8>,
+}
+
+/// What is to become different of a user; what is none stays.
+#[derive(Clone, Default)]
+pub struct UserChange {
+    /// The roles, all of them.
+    pub roles: Option<Vec<String>>,
+    /// Whether the user may do anything at all. Whoever may not loses its certificates for good.
+    pub active: Option<bool>,
+    /// The address for mail; within, none takes it away.
+    pub email: Option<Option<String>>,
+    /// The password. With the old one, all tokens of the user end, and the certificates that are its own.
+    pub password: Option<NewPassword>,
+}
+
+/// A password to set.
+#[derive(Clone, Default)]
+pub struct NewPassword {
+    /// See [`User::password_hash`].
+    pub hash: Option<String>,
+    /// See [`User::password_expires_at`].
+    pub until: Option<i64>,
+}
+
+/// Without the password's hash.
+impl std::fmt::Debug for UserChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserChange")
+            .field("roles", &self.roles)
+            .field("active", &self.active)
+            .field("email", &self.email)
+            .field("password", &self.password)
+            .finish()
+    }
+}
+
+/// Without the hash.
+impl std::fmt::Debug for NewPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewPassword").field("until", &self.until).finish_non_exhaustive()
+    }
 }
 
 /// Why a user was not changed.
@@ -45,7 +88,7 @@ impl Store {
         &self,
         new: &NewUser,
         application: Option<&str>,
-        request: &UserRequest,
+        request: &KeyedRequest,
     ) -> Result<(User, bool), Error> {
         if new.credit != 0 {
             credit::check(new.credit, 0)?;
@@ -76,24 +119,11 @@ impl Store {
         Ok(self.db().optional(sql, args![ADMIN]).await?.is_some())
     }
 
-    /// Sets or takes away the address for mail. [`Error::Exists`] where it is another's, [`Error::NotFound`] where there is no such
-    /// user.
-    pub async fn user_set_email(&self, id: &str, email: Option<&str>) -> Result<(), Error> {
-        let sql = "UPDATE users SET email = $2, updated_at = $3 WHERE id = $1 AND deleted_at IS NULL RETURNING 1";
-        let count = self.db().write_count(sql, args![id, email, crate::now()]).await;
-        found(count.map_err(|error| error.about("the e-mail address"))?)
-    }
-
-    /// Sets a password that is good until then, in microseconds UTC. [`Error::NotFound`] where there is no such user.
-    pub async fn user_set_password_until(&self, id: &str, password_hash: &str, until: i64) -> Result<(), Error> {
-        let sql = "UPDATE users SET password_hash = $2, password_expires_at = $3, updated_at = $4 \
-                   WHERE id = $1 AND deleted_at IS NULL RETURNING 1";
-        found(self.db().write_count(sql, args![id, password_hash, until, crate::now()]).await?)
-    }
-
-    /// As [`Store::user_set_roles`], but not so that nobody is an administrator any more.
-    pub async fn user_set_roles_keeping_one(&self, id: &str, roles: &[String]) -> Result<(), AccountError> {
-        transaction!(self.db(), |tx| set_roles(tx, id, roles))
+    /// Changes a user: all of it or nothing. Refused so that nobody would be an administrator any more who may log in.
+    /// [`Error::Exists`] (`the e-mail address`) where that is another's, [`Error::NotFound`] where there is no such user. The user
+    /// as it is now.
+    pub async fn user_change(&self, id: &str, change: &UserChange) -> Result<User, AccountError> {
+        transaction!(self.db(), |tx| changed(tx, id, change))
     }
 
     /// Whether a user could be deleted at present.
@@ -116,7 +146,7 @@ async fn requested(
     now: i64,
     new: &NewUser,
     application: Option<&str>,
-    request: &UserRequest,
+    request: &KeyedRequest,
 ) -> Result<Result<i64, Box<User>>, Error> {
     lock(tx).await?;
     let sql = "SELECT user_id, input_hash FROM user_requests WHERE scope = $1 AND key = $2";
@@ -124,13 +154,8 @@ async fn requested(
         if row.get::<Vec<u8>>(1)? != request.input_hash {
             return Err(Error::IdempotencyMismatch);
         }
-        let sql = concat!(
-            "SELECT ",
-            user_columns!(),
-            " FROM users u LEFT JOIN user_roles r ON r.user_id = u.id WHERE u.id = $1 ORDER BY r.role"
-        );
         let first: String = row.get(0)?;
-        let user = fold(&tx.all(sql, args![&first]).await?, 0)?.pop();
+        let user = one(tx, &first).await?;
         return user.map(|user| Err(Box::new(user))).ok_or(Error::NotFound("the user"));
     }
     let number = create(tx, id, now, new, application).await?;
@@ -139,17 +164,46 @@ async fn requested(
     Ok(Ok(number))
 }
 
-async fn set_roles(tx: &mut Tx, id: &str, roles: &[String]) -> Result<(), AccountError> {
+async fn changed(tx: &mut Tx, id: &str, change: &UserChange) -> Result<User, AccountError> {
     lock(tx).await?;
-    if !roles.iter().any(|role| role == ADMIN) {
+    found(tx.execute("UPDATE users SET updated_at = $2 WHERE id = $1 AND deleted_at IS NULL", args![id, crate::now()]).await?)?;
+    let demoted = change.roles.as_ref().is_some_and(|roles| !roles.iter().any(|role| role == ADMIN));
+    if demoted || change.active == Some(false) {
         keep_one(tx, id).await?;
     }
-    found(tx.execute(TOUCH, args![id, crate::now()]).await?)?;
-    tx.execute("DELETE FROM user_roles WHERE user_id = $1", args![id]).await?;
-    for role in roles {
-        tx.execute(GRANT, args![id, role]).await?;
+    if let Some(roles) = &change.roles {
+        tx.execute("DELETE FROM user_roles WHERE user_id = $1", args![id]).await?;
+        for role in roles {
+            tx.execute(GRANT, args![id, role]).await?;
+        }
     }
-    Ok(())
+    if let Some(email) = &change.email {
+        let set = tx.execute("UPDATE users SET email = $2 WHERE id = $1", args![id, email]).await;
+        set.map_err(|error| error.about("the e-mail address"))?;
+    }
+    if let Some(password) = &change.password {
+        let sql = "UPDATE users SET password_hash = $2, password_expires_at = $3 WHERE id = $1";
+        tx.execute(sql, args![id, &password.hash, password.until]).await?;
+        tokens::revoke_user(tx, id).await?;
+        certificates::revoke_user(tx, id, "superseded", Some(USER)).await?;
+    }
+    if let Some(active) = change.active {
+        tx.execute("UPDATE users SET active = $2 WHERE id = $1", args![id, active]).await?;
+        if !active {
+            certificates::revoke_user(tx, id, "privilege-withdrawn", None).await?;
+        }
+    }
+    one(tx, id).await?.ok_or_else(|| Error::NotFound("the user").into())
+}
+
+/// The user of this identifier.
+async fn one(tx: &mut Tx, id: &str) -> Result<Option<User>, Error> {
+    let sql = concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM users u LEFT JOIN user_roles r ON r.user_id = u.id WHERE u.id = $1 ORDER BY r.role"
+    );
+    Ok(fold(&tx.all(sql, args![id]).await?, 0)?.pop())
 }
 
 async fn deletable(tx: &mut Tx, id: &str) -> Result<(), AccountError> {
@@ -179,6 +233,7 @@ async fn delete(tx: &mut Tx, id: &str) -> Result<(), AccountError> {
         "DELETE FROM tokens WHERE user_id = $1",
         "DELETE FROM user_links WHERE user_id = $1",
         "DELETE FROM user_requests WHERE user_id = $1",
+        "DELETE FROM application_requests WHERE user_id = $1",
     ] {
         tx.execute(sql, args![id]).await?;
     }

@@ -1,7 +1,7 @@
 //! Applications: what users keep their services in.
 
 use crate::db::{Row, Tx, args, transaction};
-use crate::{Error, Store};
+use crate::{Error, KeyedRequest, Store};
 
 /// An application of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,27 @@ impl Store {
     /// user.
     pub async fn application_create(&self, user_id: &str, name: &str) -> Result<Application, Error> {
         transaction!(self.db(), |tx| create(tx, user_id, name))
+    }
+
+    /// As [`Store::application_create`], once for a request of this user: the application of the first one, and whether that was
+    /// made now. [`Error::IdempotencyMismatch`] where the first one had another input, [`Error::NotFound`] (`the application`) where
+    /// its application was deleted.
+    pub async fn application_request(
+        &self,
+        user_id: &str,
+        name: &str,
+        request: &KeyedRequest,
+    ) -> Result<(Application, bool), Error> {
+        transaction!(self.db(), |tx| requested(tx, user_id, name, request))
+    }
+
+    /// Forgets up to `limit` requests, the oldest first, that came before that time, in microseconds UTC. How many: fewer than
+    /// `limit` means that none is left.
+    pub async fn application_requests_prune(&self, before: i64, limit: u32) -> Result<u64, Error> {
+        let sql = "DELETE FROM application_requests WHERE (user_id, scope, key) IN \
+                   (SELECT user_id, scope, key FROM application_requests WHERE created_at < $1 ORDER BY created_at LIMIT $2) \
+                   RETURNING 1";
+        self.db().write_count(sql, args![before, limit]).await
     }
 
     /// One application, whose it ever is.
@@ -57,6 +78,27 @@ impl Store {
             deleted => Ok(deleted? > 0),
         }
     }
+}
+
+async fn requested(tx: &mut Tx, user_id: &str, name: &str, request: &KeyedRequest) -> Result<(Application, bool), Error> {
+    // Requests of one user wait here for each other.
+    if tx.execute("UPDATE users SET updated_at = updated_at WHERE id = $1", args![user_id]).await? == 0 {
+        return Err(Error::NotFound("the user"));
+    }
+    let sql = "SELECT application_id, input_hash FROM application_requests WHERE user_id = $1 AND scope = $2 AND key = $3";
+    if let Some(row) = tx.optional(sql, args![user_id, &request.scope, &request.key]).await? {
+        if row.get::<Vec<u8>>(1)? != request.input_hash {
+            return Err(Error::IdempotencyMismatch);
+        }
+        let sql = concat!("SELECT ", columns!(), " FROM applications WHERE id = $1 AND user_id = $2");
+        let first = tx.optional(sql, args![row.get::<i64>(0)?, user_id]).await?.ok_or(Error::NotFound("the application"))?;
+        return Ok((application(&first)?, false));
+    }
+    let made = create(tx, user_id, name).await?;
+    let sql = "INSERT INTO application_requests (user_id, scope, key, input_hash, application_id, created_at) \
+               VALUES ($1, $2, $3, $4, $5, $6)";
+    tx.execute(sql, args![user_id, &request.scope, &request.key, &request.input_hash, made.id, made.created_at]).await?;
+    Ok((made, true))
 }
 
 /// Creates in the caller's transaction.

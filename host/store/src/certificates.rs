@@ -2,7 +2,7 @@
 
 use crate::db::{Row, Tx, args, transaction};
 use crate::users::{fold, user_columns};
-use crate::{Error, Store, User};
+use crate::{Error, ServiceError, ServiceState, Store, User, services};
 
 /// A certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,41 +85,14 @@ const COLUMNS: usize = 13;
 impl Store {
     /// Notes a certificate. [`Error::Exists`] where the serial number is known, [`Error::NotFound`] where there is no such user.
     pub async fn certificate_add(&self, new: &NewCertificate) -> Result<Certificate, Error> {
-        let now = crate::now();
-        let sql = "INSERT INTO certificates (serial, role, user_id, service_id, locator, subject, pem, not_before, not_after, \
-                   issued_at, issued_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING 1";
-        let args = args![
-            &new.serial,
-            &new.role,
-            &new.user_id,
-            new.service_id,
-            new.locator,
-            &new.subject,
-            &new.pem,
-            new.not_before,
-            new.not_after,
-            now,
-            &new.issued_by,
-        ];
-        self.db().write_count(sql, args).await.map_err(|error| match error {
-            Error::NotFound(_) => error.about("the user"),
-            error => error.about("the certificate"),
-        })?;
-        Ok(Certificate {
-            serial: new.serial.clone(),
-            role: new.role.clone(),
-            user_id: new.user_id.clone(),
-            service_id: new.service_id,
-            locator: new.locator,
-            subject: new.subject.clone(),
-            pem: new.pem.clone(),
-            not_before: new.not_before,
-            not_after: new.not_after,
-            issued_at: now,
-            issued_by: new.issued_by.clone(),
-            revoked_at: None,
-            reason: None,
-        })
+        transaction!(self.db(), |tx| add(tx, new))
+    }
+
+    /// As [`Store::certificate_add`], of the certificate's service, in one transaction with the look at it:
+    /// [`ServiceError::NotFound`] where the user has no such service, [`ServiceError::Busy`] where it does not run. So that none is
+    /// noted after the service's certificates were revoked for good.
+    pub async fn certificate_add_running(&self, new: &NewCertificate) -> Result<Certificate, ServiceError> {
+        transaction!(self.db(), |tx| add_running(tx, new))
     }
 
     /// The certificate with this serial number and its user, in whatever state they are.
@@ -203,6 +176,56 @@ impl Store {
                    ON CONFLICT (id) DO UPDATE SET fingerprint = authority.fingerprint RETURNING fingerprint";
         self.db().write_optional(sql, args![fingerprint]).await?.ok_or(Error::Corrupt("authority"))?.get(0)
     }
+}
+
+async fn add_running(tx: &mut Tx, new: &NewCertificate) -> Result<Certificate, ServiceError> {
+    let service = match new.service_id {
+        Some(id) => services::lock(tx, id).await?,
+        None => None,
+    };
+    let service = service.filter(|service| Some(&service.user_id) == new.user_id.as_ref()).ok_or(ServiceError::NotFound)?;
+    if service.state != ServiceState::Running {
+        return Err(ServiceError::Busy);
+    }
+    Ok(add(tx, new).await?)
+}
+
+async fn add(tx: &mut Tx, new: &NewCertificate) -> Result<Certificate, Error> {
+    let now = crate::now();
+    let sql = "INSERT INTO certificates (serial, role, user_id, service_id, locator, subject, pem, not_before, not_after, \
+               issued_at, issued_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    let args = args![
+        &new.serial,
+        &new.role,
+        &new.user_id,
+        new.service_id,
+        new.locator,
+        &new.subject,
+        &new.pem,
+        new.not_before,
+        new.not_after,
+        now,
+        &new.issued_by,
+    ];
+    tx.execute(sql, args).await.map_err(|error| match error {
+        Error::NotFound(_) => error.about("the user"),
+        error => error.about("the certificate"),
+    })?;
+    Ok(Certificate {
+        serial: new.serial.clone(),
+        role: new.role.clone(),
+        user_id: new.user_id.clone(),
+        service_id: new.service_id,
+        locator: new.locator,
+        subject: new.subject.clone(),
+        pem: new.pem.clone(),
+        not_before: new.not_before,
+        not_after: new.not_after,
+        issued_at: now,
+        issued_by: new.issued_by.clone(),
+        revoked_at: None,
+        reason: None,
+    })
 }
 
 /// See [`Store::certificates_revoke_user`]; in the caller's transaction.

@@ -43,7 +43,7 @@ mod tokens;
 mod users;
 mod work;
 
-pub use accounts::{AccountError, UserRequest};
+pub use accounts::{AccountError, KeyedRequest, NewPassword, UserChange};
 pub use applications::Application;
 pub use assignments::{ASSIGNED, AssignError, Assignment, FREE};
 pub use callbacks::{Callback, CallbackKind, CallbackOutcome, redacted};

@@ -77,6 +77,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../migrations/0013_accounts.postgres.sql"),
     ),
     (14, "grants", include_str!("../migrations/0014_grants.sqlite.sql"), include_str!("../migrations/0014_grants.postgres.sql")),
+    (
+        15,
+        "application requests",
+        include_str!("../migrations/0015_application_requests.sqlite.sql"),
+        include_str!("../migrations/0015_application_requests.postgres.sql"),
+    ),
 ];
 
 /// The migrations for SQLite.

@@ -1,6 +1,6 @@
 //! Users' tokens. Only a hash of the secret is kept.
 
-use crate::db::{Row, args};
+use crate::db::{Row, Tx, args};
 use crate::users::{fold, user_columns};
 use crate::{Error, Store, User};
 
@@ -150,6 +150,12 @@ impl Store {
     pub async fn tokens_delete_expired(&self, now: i64) -> Result<u64, Error> {
         self.db().write_count("DELETE FROM tokens WHERE expires_at <= $1 RETURNING 1", args![now]).await
     }
+}
+
+/// Revokes all tokens of a user, in the caller's transaction.
+pub(crate) async fn revoke_user(tx: &mut Tx, user_id: &str) -> Result<u64, Error> {
+    let sql = "UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
+    tx.execute(sql, args![user_id, crate::now()]).await
 }
 
 fn token(row: &Row) -> Result<Token, Error> {

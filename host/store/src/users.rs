@@ -1,7 +1,7 @@
 //! Users and their roles.
 
 use crate::db::{Row, Tx, args, transaction};
-use crate::{CreditError, CreditKind, Error, Store, applications, certificates, credit};
+use crate::{CreditError, CreditKind, Error, Store, applications, credit};
 
 /// Somebody who may log in.
 #[derive(Clone, PartialEq, Eq)]
@@ -152,41 +152,10 @@ impl Store {
         fold(&self.db().all(sql, args![after.unwrap_or(""), limit]).await?, 0)
     }
 
-    /// Sets or takes away the password. [`Error::NotFound`] where there is no such user.
-    pub async fn user_set_password(&self, id: &str, password_hash: Option<&str>) -> Result<(), Error> {
-        let sql = "UPDATE users SET password_hash = $2, password_expires_at = NULL, updated_at = $3 WHERE id = $1 RETURNING 1";
-        found(self.db().write_count(sql, args![id, password_hash, crate::now()]).await?)
-    }
-
     /// Puts another hash of the same password in the place of this one. Whether it was still the user's.
     pub async fn user_rehash(&self, id: &str, old: &str, new: &str) -> Result<bool, Error> {
         let sql = "UPDATE users SET password_hash = $3, updated_at = $4 WHERE id = $1 AND password_hash = $2 RETURNING 1";
         Ok(self.db().write_count(sql, args![id, old, new, crate::now()]).await? > 0)
-    }
-
-    /// Lets a user in or keeps it out; whoever is kept out loses its certificates for good. [`Error::NotFound`] where there is no
-    /// such user.
-    pub async fn user_set_active(&self, id: &str, active: bool) -> Result<(), Error> {
-        transaction!(self.db(), |tx| async {
-            let sql = "UPDATE users SET active = $2, updated_at = $3 WHERE id = $1";
-            found(tx.execute(sql, args![id, active, crate::now()]).await?)?;
-            if !active {
-                certificates::revoke_user(tx, id, "privilege-withdrawn", None).await?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Grants these roles and takes all others away. [`Error::NotFound`] where there is no such user.
-    pub async fn user_set_roles(&self, id: &str, roles: &[String]) -> Result<(), Error> {
-        transaction!(self.db(), |tx| async {
-            found(tx.execute(TOUCH, args![id, crate::now()]).await?)?;
-            tx.execute("DELETE FROM user_roles WHERE user_id = $1", args![id]).await?;
-            for role in roles {
-                tx.execute(GRANT, args![id, role]).await?;
-            }
-            Ok(())
-        })
     }
 
     /// Grants a role; granting it again changes nothing. [`Error::NotFound`] where there is no such user.

@@ -126,7 +126,8 @@ async fn a_manifest_is_all_or_nothing() {
     let upload =
         async |manifest: Value| director.post(Some(&ann), "/upload_manifest", &[("manifest", &manifest.to_string())]).await;
     let two = json!({"Application": "Shop", "Services": [
-        {"Type": "php", "ServiceName": "front", "Cloud": "default"}, {"Type": "java", "Start": 0}]});
+        {"Type": "php", "ServiceName": "front", "Cloud": "default", "StartupInstances": {}},
+        {"Type": "java", "Start": 0, "Archive": null, "StartupInstances": null}]});
     assert_eq!(upload(two.clone()).await.text(), "true");
     let listed = director.get(Some(&ann), "/list").await.json();
     assert_eq!((&listed[0]["name"], &listed[1]["name"]), (&json!("front"), &json!("New java service")));
@@ -145,6 +146,15 @@ async fn a_manifest_is_all_or_nothing() {
         (
             json!({"Application": "A", "Services": [{"Type": "php", "Archive": "http://127.0.0.1/"}]}),
             Some("Archive of a service cannot be used: upload it to the service's manager"),
+        ),
+        // What is asked for and not done is no success.
+        (
+            json!({"Application": "A", "Services": [{"Type": "php", "Start": 1}]}),
+            Some("Start of a service cannot be used: ask the service's manager for it"),
+        ),
+        (
+            json!({"Application": "A", "Services": [{"Type": "java", "Start": 0, "StartupInstances": {"backend": 2}}]}),
+            Some("StartupInstances of a service cannot be used: ask the service's manager for it"),
         ),
         (json!({"Application": "A", "Services": [{}]}), None),
         (json!({"Application": "A"}), None),

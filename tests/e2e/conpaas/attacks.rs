@@ -4,6 +4,7 @@ use super::{config, credit, csr, manager, nodes, refused, setup, start};
 use ostler_tests::director::{Director, Identity};
 use ostler_tests::{Server, Setup};
 use rcgen::{DnType, DnValue, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
@@ -171,6 +172,65 @@ async fn what_is_anothers() {
     assert!(taken["error"].is_string(), "{taken}");
     assert_eq!((credit(&director, &ann).await, credit(&director, &bob).await, nodes(&server, "default").await), (8, 8, 2));
     assert_eq!(director.get(Some(&ann), "/list").await.json()[0]["name"], "New php service");
+
+    // The same of 2.x.
+    super::applications::application(&director, &ann).await;
+    let before = director.get(Some(&ann), "/listapp").await.json();
+    let not_found = format!("Application {aid} not found.");
+    let member = [("app_id", aid.as_str()), ("service_id", "1")];
+    for (path, fields, message) in [
+        (format!("/startapp/{aid}"), vec![], "Application not found"),
+        (format!("/startapp/{aid}/slow"), vec![], "Application not found"),
+        (format!("/stopapp/{aid}"), vec![], "Application not found"),
+        (format!("/deleteapp/{aid}"), vec![], "Application not found"),
+        ("/add/php".to_owned(), vec![("appid", aid.as_str())], not_found.as_str()),
+        ("/rename".to_owned(), [&member[..], &[("name", "mine")]].concat(), "Invalid service_id"),
+        ("/remove".to_owned(), member.to_vec(), "Invalid service_id"),
+    ] {
+        let reply = director.post(Some(&bob), &path, &fields).await;
+        assert_eq!((reply.status, reply.json()), (200, json!({ "error": message })), "{path}");
+    }
+    assert_eq!(director.get(Some(&ann), "/listapp").await.json(), before);
+    let shown = director.get(Some(&bob), "/list_resources").await.json();
+    assert!(shown.as_array().unwrap().iter().all(|row| row["app_id"] == of_bob["application_id"]), "{shown}");
+}
+
+/// What agents and the server itself hold proves who they are to others, and opens nothing here.
+#[tokio::test]
+async fn certificates_that_are_no_clients() {
+    let (server, director) = server().await;
+    let ann = director.user("ann", "9").await;
+    let service = start(&director, &ann, "/start/php").await;
+    let sid = service["sid"].to_string();
+    let manager = manager(&server, "default", &service).await;
+    let key = KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap();
+    let cert = director.upload(Some(&manager), "/ca/get_cert.php", &[], &[("csr", request.as_bytes())]).await.text().to_owned();
+    let agent = Identity { cert, key: key.serialize_pem() };
+    let file = |name: &str| std::fs::read_to_string(server.data().join("tls").join(name)).unwrap();
+    let frontend = Identity { cert: file("cert.pem"), key: file("key.pem") };
+    for (what, identity, status) in [("agent", &agent, 403), ("frontend", &frontend, 401)] {
+        for path in [
+            "/list",
+            "/start/php",
+            "/createapp",
+            "/upload_manifest",
+            "/list_resources",
+            "/startapp/1",
+            "/credit",
+            "/create_nodes",
+            "/remove_nodes",
+            "/callback/decrementUserCredit.php",
+            "/callback/terminateService.php",
+        ] {
+            let reply = director.post(Some(identity), path, &[("sid", &sid), ("decrement", "1"), ("name", "x")]).await;
+            assert_eq!((reply.status, &reply.json()["error"]), (status, &json!(true)), "{what} {path}");
+        }
+        let enrolled = director.upload(Some(identity), "/ca/get_cert.php", &[], &[("csr", request.as_bytes())]).await;
+        assert_eq!(enrolled.status, status, "{what}");
+        assert_eq!(director.get(Some(identity), "/ostler/v1/users").await.status, status, "{what}");
+    }
+    assert_eq!((nodes(&server, "default").await, credit(&director, &ann).await), (1, 8));
 }
 
 #[tokio::test]
@@ -230,6 +290,7 @@ async fn signing_requests_that_are_none() {
         ("empty", String::new()),
         ("no PEM", "hello".to_owned()),
         ("signature", broken),
+        ("a weak key", include_str!("../../../host/ca/tests/requests/rsa1024-sha256.pem").to_owned()),
         ("large", format!("{good}{}", "\n".repeat(60 << 10))),
     ] {
         let reply = enrol(request.as_bytes()).await;
@@ -240,6 +301,12 @@ async fn signing_requests_that_are_none() {
         assert_eq!(reply.status, 200, "{what}: {}", reply.text());
         assert!(reply.body.len() < 2048, "{what}: nothing of it was taken over");
     }
+    // What managers of the time sign with: RSA and SHA-1.
+    let legacy = enrol(include_bytes!("../../../host/ca/tests/requests/manager-sha1.pem")).await;
+    assert_eq!(legacy.status, 200, "{}", legacy.text());
+    let certificate = rustls::pki_types::CertificateDer::from_pem_slice(legacy.text().as_bytes()).unwrap();
+    let claims = ostler_ca::claims(&certificate).unwrap();
+    assert_eq!((claims.role, claims.service), (Some(ostler_ca::Role::Agent), service["sid"].as_i64()));
     let as_field = director.upload(Some(&manager), "/ca/get_cert.php", &[("csr", &good)], &[]).await;
     assert_eq!(as_field.status, 400, "it is no file");
     assert_eq!(enrol(good.as_bytes()).await.status, 200);

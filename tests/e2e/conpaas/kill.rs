@@ -98,6 +98,61 @@ async fn kill_start(server: &mut Server, user: &Identity, point: &str, then: Opt
     kill::at_fault(server, point, then, async |director: Director| try_start(&director, user, path, key).await).await;
 }
 
+/// Who starts an application is told at once that it starts: it does, whatever happens to the server, and without a key, too.
+#[tokio::test]
+async fn in_the_start_of_an_application() {
+    let mut server = server().await;
+    let ann = Director::of(&server).user("ann", "50").await;
+    let aid = Director::of(&server).get(Some(&ann), "/listapp").await.json()[0]["aid"].to_string();
+    for (spent, point) in (1..).zip(places("start-service", &["make-node", "address"], "act")) {
+        let path = format!("/startapp/{aid}/slow");
+        kill::at_fault(&mut server, &point, None, async |director: Director| try_start(&director, &ann, &path, None).await).await;
+        let app = eventually("the application runs", PATIENCE, async || {
+            let app = Director::of(&server).get(Some(&ann), "/listapp").await.json()[0].clone();
+            assert_ne!(app["status"], "INIT", "{point}: it was undone");
+            (app["status"] == "RUNNING").then_some(app)
+        })
+        .await;
+        assert_eq!(consistent(&server, &ann, spent, &point).await, 1, "{point}: {app}");
+        // The manager's certificate is good: it is the one that its node got.
+        let manager = manager(&server, "slow", &app).await;
+        assert_eq!(Director::of(&server).post(Some(&manager), "/credit", &[]).await.status, 200, "{point}");
+        assert_eq!(Director::of(&server).post(Some(&ann), &format!("/stopapp/{aid}"), &[]).await.text(), "{}", "{point}");
+        assert_eq!(consistent(&server, &ann, spent, &point).await, 0, "{point}");
+    }
+}
+
+/// With a key, a manifest goes on where it was interrupted: each service is made once.
+#[tokio::test]
+async fn in_a_manifest() {
+    const MANIFEST: &str = r#"{"Application": "Shop", "Services": [
+        {"Type": "php", "ServiceName": "front", "Cloud": "slow"}, {"Type": "java", "Cloud": "slow"}]}"#;
+    async fn upload(director: &Director, user: &Identity, key: &str) -> Option<String> {
+        let mut client = director.client(Some(user));
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("idempotency-key", key)];
+        let request = client.request("POST", "/upload_manifest", &headers, form(&[("manifest", MANIFEST)]));
+        client.send(request).await.ok().map(|reply| reply.text().to_owned())
+    }
+    let mut server = server().await;
+    let ann = Director::of(&server).user("ann", "50").await;
+    let mut spent = 0;
+    for point in places("start-service", &["make-node", "address"], "act") {
+        kill::at_fault(&mut server, &point, None, async |director: Director| upload(&director, &ann, &point).await).await;
+        eventually("the manifest is carried out", PATIENCE, async || {
+            let answer = upload(&Director::of(&server), &ann, &point).await.unwrap();
+            assert!(answer == "true" || answer.contains("still under way"), "{point}: {answer}");
+            (answer == "true").then_some(())
+        })
+        .await;
+        spent += 2;
+        assert_eq!(consistent(&server, &ann, spent, &point).await, 2, "{point}");
+        let list = Director::of(&server).get(Some(&ann), "/list").await.json();
+        assert_eq!((list[0]["name"].as_str(), list[1]["type"].as_str()), (Some("front"), Some("java")), "{point}: {list}");
+        let path = format!("/delete/{}", list[0]["application_id"]);
+        assert_eq!(Director::of(&server).post(Some(&ann), &path, &[]).await.text(), "true", "{point}");
+    }
+}
+
 #[tokio::test]
 async fn in_a_stop() {
     let mut server = server().await;

@@ -5,7 +5,10 @@ mod attacks;
 mod credit;
 mod kill;
 mod members;
+mod routes;
 mod session;
+mod tls;
+mod tricks;
 
 use ostler_tests::director::{Director, Identity};
 use ostler_tests::{Reply, Server, Setup};

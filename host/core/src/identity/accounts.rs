@@ -3,11 +3,11 @@
 
 use super::mail::Letter;
 use super::users::{check, check_email, check_password};
-use super::{CertificateRole, Identity, Permission, Principal, Registration, Role, random_secret};
+use super::{Identity, Permission, Principal, Registration, Role, random_secret};
 use crate::Error;
 use crate::compute::Key;
 use crate::instances::Instances;
-use ostler_store::{AccountError, User, UserRequest};
+use ostler_store::{AccountError, KeyedRequest, NewPassword, User, UserChange};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct NewAccount {
 pub enum AccountChange {
     /// The address for mail.
     Email(Option<String>),
-    /// The password. Certificates of the user are revoked with the old one.
+    /// The password. Certificates and tokens of the user are revoked with the old one.
     Password(SecretString),
     /// The password, too: a new one is sent by mail, and is good for a day unless another one is set.
     Reset,
@@ -146,37 +146,31 @@ impl Identity {
         if !(may_manage(who, &user) || himself && own) {
             return Err(Error::Forbidden);
         }
-        match change {
+        let change = match change {
             AccountChange::Email(email) => {
                 check_email(email.as_deref())?;
-                self.store.user_set_email(&user.id, email.as_deref()).await.map_err(taken)?;
+                UserChange { email: Some(email.clone()), ..UserChange::default() }
             }
             AccountChange::Password(password) => {
                 check_password(password)?;
-                let hash = self.passwords.hash(password.clone()).await?;
-                self.store.user_set_password(&user.id, Some(&hash)).await?;
-                self.supersede(&user).await?;
+                let hash = Some(self.passwords.hash(password.clone()).await?);
+                UserChange { password: Some(NewPassword { hash, until: None }), ..UserChange::default() }
             }
             AccountChange::Reset => self.reset(who, &user).await?,
             AccountChange::Role(role) => {
                 may_give(who, *role)?;
                 let others = user.roles.iter().filter(|name| PLATFORM_ROLES.iter().all(|role| role.as_str() != name.as_str()));
-                let roles: Vec<String> = others.cloned().chain([role.as_str().to_owned()]).collect();
-                self.store.user_set_roles_keeping_one(&user.id, &roles).await.map_err(refused)?;
+                let roles = others.cloned().chain([role.as_str().to_owned()]).collect();
+                UserChange { roles: Some(roles), ..UserChange::default() }
             }
-        }
+        };
+        self.store.user_change(&user.id, &change).await.map_err(refused)?;
         tracing::info!(user = user.username, by = who.user, "user changed");
         Ok(())
     }
 
-    /// What was got with the old password ends with it.
-    async fn supersede(&self, user: &User) -> Result<(), Error> {
-        let role = CertificateRole::User.as_str();
-        self.store.certificates_revoke_user(&user.id, "superseded", Some(role)).await?;
-        Ok(())
-    }
-
-    async fn reset(&self, who: &Principal, user: &User) -> Result<(), Error> {
+    /// A new password, which was sent by mail.
+    async fn reset(&self, who: &Principal, user: &User) -> Result<UserChange, Error> {
         let Some(mail) = &self.mail else { return Err(Error::NoMail("no mail server is configured".into())) };
         let Some(email) = &user.email else { return Err(Error::Invalid("the user has no e-mail address".into())) };
         // Nobody's mailbox is to be filled through this.
@@ -200,8 +194,8 @@ impl Identity {
             return Err(Error::NoMail("the letter was not taken, the server's log says why".into()));
         }
         let life = i64::try_from(RESET_LIFE.as_micros()).unwrap_or(i64::MAX);
-        self.store.user_set_password_until(&user.id, &hash, ostler_store::now().saturating_add(life)).await?;
-        self.supersede(user).await
+        let until = Some(ostler_store::now().saturating_add(life));
+        Ok(UserChange { password: Some(NewPassword { hash: Some(hash), until }), ..UserChange::default() })
     }
 
     /// Deletes a user whom the caller looks after. [`Error::NotNow`] while the user has instances, unless `force` hands them to the
@@ -253,7 +247,7 @@ fn may_give(who: &Principal, role: Role) -> Result<(), Error> {
 }
 
 /// By what requests for users are told apart. Whether there is a password is part of it, which one is not.
-fn request(who: &Principal, new: &NewAccount, key: Key) -> UserRequest {
+fn request(who: &Principal, new: &NewAccount, key: Key) -> KeyedRequest {
     let mut hasher = Sha256::new();
     for part in [new.username.as_str(), new.role.as_str(), new.email.as_deref().unwrap_or("\0")] {
         hasher.update((part.len() as u64).to_le_bytes());
@@ -261,10 +255,10 @@ fn request(who: &Principal, new: &NewAccount, key: Key) -> UserRequest {
     }
     hasher.update([u8::from(new.password.is_some())]);
     let input_hash = hasher.finalize().to_vec();
-    UserRequest { scope: format!("{}:{}", key.scope, who.user), key: key.key, input_hash }
+    KeyedRequest { scope: format!("{}:{}", key.scope, who.user), key: key.key, input_hash }
 }
 
-fn taken(error: ostler_store::Error) -> Error {
+pub(super) fn taken(error: ostler_store::Error) -> Error {
     match error {
         ostler_store::Error::Exists(what) => Error::Taken(what),
         ostler_store::Error::IdempotencyMismatch => Error::KeyReused,
@@ -272,11 +266,11 @@ fn taken(error: ostler_store::Error) -> Error {
     }
 }
 
-fn refused(error: AccountError) -> Error {
+pub(super) fn refused(error: AccountError) -> Error {
     match error {
         AccountError::LastAdministrator => Error::Busy("the last administrator stays one"),
         AccountError::Owns(what) => Error::NotNow(format!("the user has {what} still")),
-        AccountError::Store(error) => error.into(),
+        AccountError::Store(error) => taken(error),
     }
 }
 

@@ -69,7 +69,7 @@ impl Identity {
             Err(ostler_oidc::Error::Invalid(reason)) => {
                 // Why is not for whoever shows it.
                 tracing::debug!(%reason, %from, "a token of an issuer is refused");
-                self.backoff.failed(None, from, Instant::now());
+                self.backoff.failed(from, Instant::now());
                 return Err(Error::Unauthenticated);
             }
             Err(ostler_oidc::Error::Unavailable(_)) => return Err(Error::NoIssuer),

@@ -7,6 +7,7 @@ mod issuers;
 mod mail;
 mod password;
 mod policy;
+mod turns;
 mod users;
 
 pub use accounts::{AccountChange, NewAccount, NewUserMade, PLATFORM_ROLES, platform_role};
@@ -14,6 +15,7 @@ pub use grants::SEAL_KEY;
 pub use issuers::{Algorithm, ClientCredentials, Exchange, Introspection, IssuerConfig, Trusted};
 pub use mail::{Letter, Mail};
 pub use policy::{PERMISSIONS, Permission, ROLES, Role};
+pub(crate) use users::digest;
 pub use users::{Changes, Registration, TokenOrder, parse_roles};
 
 use crate::{Error, SECOND};
@@ -167,6 +169,8 @@ pub struct Identity {
     /// process.
     verified: moka::sync::Cache<[u8; 32], i64>,
     key: [u8; 32],
+    /// Whoever shows the same credentials at the same time.
+    turns: turns::Turns,
     trust: Option<issuers::Trust>,
     seal: Option<grants::Seal>,
     /// Tokens for acting on behalf of persons who are not there.
@@ -188,6 +192,7 @@ impl Identity {
             operator: random_secret(),
             verified: moka::sync::Cache::builder().max_capacity(10_000).time_to_live(VERIFIED).build(),
             key,
+            turns: turns::Turns::default(),
             trust: None,
             seal: None,
             held: grants::held(),
@@ -224,7 +229,7 @@ impl Identity {
         if bool::from(token.as_bytes().ct_eq(self.operator.expose_secret().as_bytes())) {
             return Ok(Principal::new("operator", vec![Role::Admin], Scheme::Operator));
         }
-        self.backoff.admit(None, from, Instant::now())?;
+        self.backoff.check(from, Instant::now())?;
         // What is looked up is a hash of a random secret: how long that takes tells nothing of it.
         let now = ostler_store::now();
         // Ours have no dots, those that issuers sign have two.
@@ -238,7 +243,7 @@ impl Identity {
             }
             (None, Some(trust)) => self.by_issuer(trust, shown, from).await,
             (None, None) => {
-                self.backoff.failed(None, from, Instant::now());
+                self.backoff.failed(from, Instant::now());
                 Err(Error::Unauthenticated)
             }
         }
@@ -271,22 +276,23 @@ impl Identity {
             return Err(Error::Unauthenticated);
         }
         let digest = self.keyed(name, password);
-        if let Some(version) = self.verified.get(&digest)
-            && let Some(user) = self.store.user_by_name(name).await?
-            && (user.active, user.updated_at) == (true, version)
-            && is_good_still(&user)
-        {
+        if let Some(user) = self.remembered(&digest, name).await? {
             return Ok(user);
         }
-        self.backoff.admit(Some(name), from, Instant::now())?;
+        // The same from many connections is one guess, and one hash: the others wait for its verdict.
+        let _turn = self.turns.take(digest).await;
+        if let Some(user) = self.remembered(&digest, name).await? {
+            return Ok(user);
+        }
+        let attempt = self.backoff.admit(name, from, Instant::now())?;
         let user = self.store.user_by_name(name).await?;
         let hash = user.as_ref().filter(|user| user.active && is_good_still(user)).and_then(|user| user.password_hash.clone());
         let verdict = self.passwords.verify(password.clone(), hash).await?;
         let (Some(user), true) = (user, verdict.right) else {
-            self.backoff.failed(Some(name), from, Instant::now());
+            attempt.failed(Instant::now());
             return Err(Error::Unauthenticated);
         };
-        self.backoff.succeeded(name, from);
+        attempt.succeeded();
         if verdict.outdated {
             // The password is right, whatever becomes of this; the next time is another chance.
             if let Err(error) = self.rehash(&user, password).await {
@@ -296,6 +302,13 @@ impl Identity {
             self.verified.insert(digest, user.updated_at);
         }
         Ok(user)
+    }
+
+    /// The user whose credentials these were a moment ago, if they still are.
+    async fn remembered(&self, digest: &[u8; 32], name: &str) -> Result<Option<User>, Error> {
+        let Some(version) = self.verified.get(digest) else { return Ok(None) };
+        let user = self.store.user_by_name(name).await?;
+        Ok(user.filter(|user| (user.active, user.updated_at) == (true, version) && is_good_still(user)))
     }
 
     /// The parameters have risen since the hash was made, and this is the moment when the password is known.

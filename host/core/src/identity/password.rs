@@ -18,12 +18,18 @@ const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$b3N0bGVyLWRlY295LXNhbHQ$1Zh7
 
 /// More than so many that wait are sent away: memory and patience are bounded.
 const WAITING: usize = 64;
+/// Of them, those for whom a new hash is made: whoever registers must not keep those out who log in.
+const MAKING: usize = 16;
 /// When to come again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Passwords {
     permits: Arc<Semaphore>,
     queue: Arc<Semaphore>,
+    making: Semaphore,
+    /// How often a password was compared.
+    #[cfg(test)]
+    pub(super) verified: std::sync::atomic::AtomicUsize,
 }
 
 /// What came of comparing a password.
@@ -36,15 +42,24 @@ pub(super) struct Verdict {
 
 impl Passwords {
     pub(super) fn new() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), queue: Arc::new(Semaphore::new(WAITING)) }
+        Self {
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            queue: Arc::new(Semaphore::new(WAITING)),
+            making: Semaphore::new(MAKING),
+            #[cfg(test)]
+            verified: std::sync::atomic::AtomicUsize::new(0),
+        }
     }
 
     pub(super) async fn hash(&self, password: SecretString) -> Result<String, Error> {
+        let _place = self.making.try_acquire().map_err(|_| Error::Throttled(PAUSE))?;
         self.work(move || hash(password.expose_secret())).await?
     }
 
     /// Whether the password belongs to the hash; never where there is none.
     pub(super) async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
+        #[cfg(test)]
+        self.verified.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.work(move || {
             let exists = stored.is_some();
             let Ok(stored) = PasswordHash::new(stored.as_deref().unwrap_or(DECOY)) else {
@@ -83,6 +98,7 @@ fn hash(password: &str) -> Result<String, Error> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[tokio::test]
     async fn old_parameters_are_noticed() {
@@ -96,6 +112,50 @@ mod tests {
             let verdict = passwords.verify(password.into(), Some(stored)).await.unwrap();
             assert_eq!((verdict.right, verdict.outdated), (right, outdated));
         }
+    }
+
+    /// Memory and patience are bounded.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_few_are_hashed_at_a_time_and_too_many_are_sent_away() {
+        let passwords = Arc::new(Passwords::new());
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(parking_lot::Mutex::new(gate));
+        let (at_work, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..WAITING {
+            let (passwords, gate) = (Arc::clone(&passwords), Arc::clone(&gate));
+            let (at_work, most) = (Arc::clone(&at_work), Arc::clone(&most));
+            tasks.spawn(async move {
+                let work = move || {
+                    most.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    // Until the other end is gone.
+                    let _ = gate.lock().recv();
+                    at_work.fetch_sub(1, Ordering::SeqCst);
+                };
+                passwords.work(work).await.is_ok()
+            });
+        }
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while passwords.queue.available_permits() > 0 || at_work.load(Ordering::SeqCst) < AT_ONCE {
+            assert!(std::time::Instant::now() < deadline, "nobody comes to work");
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(passwords.verify("x".into(), None).await, Err(Error::Throttled(PAUSE))));
+        assert!(matches!(passwords.hash("x".into()).await, Err(Error::Throttled(PAUSE))));
+        drop(open);
+        assert!(tasks.join_all().await.into_iter().all(|done| done));
+        assert_eq!(most.load(Ordering::SeqCst), AT_ONCE);
+        assert!(passwords.verify("x".into(), None).await.is_ok(), "and then there is room again");
+    }
+
+    #[tokio::test]
+    async fn whoever_registers_keeps_nobody_out() {
+        let passwords = Passwords::new();
+        let many = futures::future::join_all((0..WAITING).map(|_| passwords.hash("x".into())));
+        let (made, seen) = futures::future::join(many, passwords.verify("x".into(), None)).await;
+        assert_eq!(made.iter().filter(|made| made.is_ok()).count(), MAKING);
+        assert!(made.iter().all(|made| matches!(made, Ok(_) | Err(Error::Throttled(_)))));
+        assert!(seen.is_ok());
     }
 
     /// Else users that do not exist could be told by the time that it takes to say so.

@@ -25,7 +25,8 @@ async fn credentials() {
     let identity = identity().await;
     add(&identity, "ann", &[Role::Agent]).await;
     let off = add(&identity, "off", &[Role::Agent]).await;
-    identity.store.user_set_active(&off.id, false).await.unwrap();
+    let change = Changes { active: Some(false), ..Changes::default() };
+    identity.change_user(&Principal::host(), &off.username, &change).await.unwrap();
     let token = identity.log_in("ann", &"right horse".into(), here()).await.unwrap().secret;
     let operator = identity.operator_token().clone();
     for (credentials, expected) in [
@@ -70,12 +71,21 @@ async fn who_is_changed_is_so_with_the_next_request() {
     add(&identity, "ann", &[Role::Agent]).await;
     let token = identity.log_in("ann", &"right horse".into(), here()).await.unwrap().secret;
     let (old, new, token) = (basic("ann", "right horse"), basic("ann", "new horse"), Credentials::Token(token));
-    assert!(identity.authenticate(&old, here()).await.is_ok());
+    let order = TokenOrder { label: "ci".into(), scopes: vec![], life: None };
+    let api = Credentials::Token(identity.create_token(&admin, "ann", &order).await.unwrap().secret);
+    for good in [&old, &token, &api] {
+        assert!(identity.authenticate(good, here()).await.is_ok());
+    }
 
     let changes = Changes { password: Some("new horse".into()), ..Changes::default() };
     identity.change_user(&admin, "ann", &changes).await.unwrap();
     assert!(matches!(identity.authenticate(&old, here()).await, Err(Error::Unauthenticated)));
     assert!(identity.authenticate(&new, here()).await.is_ok());
+    // What was got with the old password ends with it.
+    for token in [&token, &api] {
+        assert!(matches!(identity.authenticate(token, here()).await, Err(Error::Unauthenticated)));
+    }
+    let token = Credentials::Token(identity.log_in("ann", &"new horse".into(), here()).await.unwrap().secret);
 
     let changes = Changes { roles: Some(vec![Role::Monitor]), ..Changes::default() };
     identity.change_user(&admin, "ann", &changes).await.unwrap();
@@ -91,6 +101,115 @@ async fn who_is_changed_is_so_with_the_next_request() {
     }
     let unknown = identity.change_user(&admin, "bob", &changes).await;
     assert!(matches!(unknown, Err(Error::NoUser(_))), "{unknown:?}");
+}
+
+/// Whoever is on this host, too, is told so: nobody could let himself in any more.
+#[tokio::test]
+async fn the_last_administrator_stays_one() {
+    let (identity, operator) = (identity().await, Principal::host());
+    add(&identity, "root", &[Role::Admin]).await;
+    add(&identity, "ann", &[Role::Agent]).await;
+    let out = [
+        Changes { active: Some(false), ..Changes::default() },
+        Changes { roles: Some(vec![Role::Agent]), password: Some("new horse".into()), ..Changes::default() },
+        Changes { roles: Some(vec![Role::Admin]), active: Some(false), ..Changes::default() },
+    ];
+    for change in &out {
+        let refused = identity.change_user(&operator, "root", change).await;
+        assert!(matches!(refused, Err(Error::Busy(_))), "{change:?}: {refused:?}");
+        assert!(identity.authenticate(&basic("root", "right horse"), here()).await.is_ok(), "all of a change or nothing");
+    }
+    let change = Changes { roles: Some(vec![Role::Admin]), ..Changes::default() };
+    identity.change_user(&operator, "ann", &change).await.unwrap();
+    identity.change_user(&operator, "root", &out[0]).await.unwrap();
+    assert!(matches!(identity.change_user(&operator, "ann", &out[1]).await, Err(Error::Busy(_))));
+}
+
+fn verified(identity: &Identity) -> usize {
+    identity.passwords.verified.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Whether somebody exists, and what is the matter with him, cannot be told by the time that a refusal takes.
+#[tokio::test]
+async fn every_refusal_costs_one_hash() {
+    let identity = identity().await;
+    for name in ["ann", "off", "none", "ended"] {
+        add(&identity, name, &[Role::Agent]).await;
+    }
+    let change = async |name: &str, change: ostler_store::UserChange| {
+        let user = identity.store.user_by_name(name).await.unwrap().unwrap();
+        identity.store.user_change(&user.id, &change).await.unwrap();
+    };
+    change("off", ostler_store::UserChange { active: Some(false), ..Default::default() }).await;
+    change("none", ostler_store::UserChange { password: Some(Default::default()), ..Default::default() }).await;
+    let hash = identity.store.user_by_name("ann").await.unwrap().unwrap().password_hash;
+    let password = Some(ostler_store::NewPassword { hash, until: Some(1) });
+    change("ended", ostler_store::UserChange { password, ..Default::default() }).await;
+    for (name, password) in
+        [("ann", "wrong"), ("nobody", "right horse"), ("off", "right horse"), ("none", "right horse"), ("ended", "right horse")]
+    {
+        let before = verified(&identity);
+        let refused = identity.authenticate(&basic(name, password), here()).await;
+        assert!(matches!(refused, Err(Error::Unauthenticated)), "{name}: {refused:?}");
+        assert_eq!(verified(&identity) - before, 1, "{name}");
+    }
+}
+
+/// What comes at once counts as what comes one after the other.
+#[tokio::test]
+async fn guesses_at_once_are_as_slow_as_others() {
+    const MANY: usize = 64;
+    let identity = identity().await;
+    add(&identity, "ann", &[Role::Agent]).await;
+    add(&identity, "bob", &[Role::Agent]).await;
+    let elsewhere: IpAddr = [192, 0, 2, 1].into();
+    let guesses = (0..MANY).map(|i| basic("ann", &format!("guess {i}"))).collect::<Vec<_>>();
+    let all = futures::future::join_all(guesses.iter().map(|guess| identity.authenticate(guess, here())));
+    // Whoever is the owner comes from elsewhere, or is somebody else, or is many at once.
+    let right = [basic("ann", "right horse"), basic("bob", "right horse")];
+    let owner = identity.authenticate(&right[0], elsewhere);
+    let others = futures::future::join_all((0..MANY).map(|_| identity.authenticate(&right[1], elsewhere)));
+    let (all, owner, others) = futures::future::join3(all, owner, others).await;
+    assert!(owner.is_ok(), "{owner:?}");
+    assert!(others.iter().all(Result::is_ok), "{others:?}");
+    let wrong = all.iter().filter(|result| matches!(result, Err(Error::Unauthenticated))).count();
+    assert_eq!(wrong, backoff::TRIES_PAIR as usize);
+    assert!(all.iter().all(|result| matches!(result, Err(Error::Unauthenticated | Error::Throttled(_)))), "{all:?}");
+    assert_eq!(verified(&identity), wrong + 2, "the same from many connections is hashed once");
+
+    // Many accounts from one address: it has its share of the queue, and others find room.
+    let spray = (0..2 * MANY).map(|i| basic(&format!("user{i}"), "right horse")).collect::<Vec<_>>();
+    let from: IpAddr = [192, 0, 2, 2].into();
+    let all = futures::future::join_all(spray.iter().map(|guess| identity.authenticate(guess, from)));
+    let fresh = basic("ann", "wrong");
+    let (all, seen) = futures::future::join(all, identity.authenticate(&fresh, elsewhere)).await;
+    assert!(matches!(seen, Err(Error::Unauthenticated)), "it had its verdict: {seen:?}");
+    let wrong = all.iter().filter(|result| matches!(result, Err(Error::Unauthenticated))).count();
+    assert_eq!(wrong, backoff::SHARE as usize);
+}
+
+/// The parameters have risen since: the log-in is the moment when the password is known.
+#[tokio::test]
+async fn a_hash_of_old_parameters_is_made_anew() {
+    use argon2::password_hash::PasswordHasher;
+    let identity = identity().await;
+    let ann = add(&identity, "ann", &[Role::Agent]).await;
+    let today = ann.password_hash.clone().unwrap();
+    let params = argon2::Params::new(8 * 1024, 1, 1, None).unwrap();
+    let weak = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let weak = weak.hash_password(b"right horse").unwrap().to_string();
+    let password = Some(ostler_store::NewPassword { hash: Some(weak.clone()), until: None });
+    identity.store.user_change(&ann.id, &ostler_store::UserChange { password, ..Default::default() }).await.unwrap();
+    let hash = async || identity.store.user_get(&ann.id).await.unwrap().unwrap().password_hash.unwrap();
+    let parameters = |hash: &str| hash.rsplitn(3, '$').last().unwrap().to_owned();
+
+    assert!(identity.authenticate(&basic("ann", "wrong"), here()).await.is_err());
+    assert_eq!(hash().await, weak, "only who knows the password can");
+    let token = Credentials::Token(identity.log_in("ann", &"right horse".into(), here()).await.unwrap().secret);
+    assert_eq!(parameters(&hash().await), parameters(&today));
+    assert_ne!(hash().await, weak);
+    assert!(identity.authenticate(&basic("ann", "right horse"), here()).await.is_ok());
+    assert!(identity.authenticate(&token, here()).await.is_ok(), "the password is the same");
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! Users and tokens: registration, and what administrators do.
 
+use super::accounts::{refused, taken};
 use super::{Identity, Issued, LONGEST, Permission, Principal, ROLES, Role};
 use crate::Error;
-use ostler_store::{NewUser, Token, User};
+use crate::compute::Key;
+use ostler_store::{KeyedRequest, NewPassword, NewUser, Token, User, UserChange};
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Bytes of the longest user name, and of every other part of a registration.
@@ -52,7 +56,7 @@ pub struct Changes {
     pub roles: Option<Vec<Role>>,
     /// Whether he may do anything at all. Who is disabled loses his certificates for good.
     pub active: Option<bool>,
-    /// The password. His certificates are revoked with the old one.
+    /// The password. His certificates and all of his tokens are revoked with the old one.
     pub password: Option<SecretString>,
 }
 
@@ -79,6 +83,44 @@ impl Identity {
 
     /// Checks and creates, with the first application that everybody has.
     pub(crate) async fn create(&self, new: &Registration, roles: &[Role], credit: i64) -> Result<User, Error> {
+        Ok(self.create_once(new, roles, credit, None).await?.0)
+    }
+
+    /// Registers whoever comes from this address, once for a key: of a second request with it the password must be right, too.
+    pub(crate) async fn register(
+        &self,
+        new: &Registration,
+        roles: &[Role],
+        credit: i64,
+        key: Option<Key>,
+        from: IpAddr,
+    ) -> Result<User, Error> {
+        let asked = credit.to_string();
+        let request = key.map(|key| {
+            let names = [Some(&new.username), new.first_name.as_ref(), new.last_name.as_ref()];
+            let parts = names.into_iter().chain([new.email.as_ref(), new.affiliation.as_ref(), Some(&asked)]);
+            let input_hash = digest(parts.map(|part| part.map(String::as_str)));
+            KeyedRequest { scope: key.scope.to_owned(), key: key.key, input_hash }
+        });
+        let (user, fresh) = self.create_once(new, roles, credit, request.as_ref()).await?;
+        if fresh {
+            return Ok(user);
+        }
+        // Digests of requests hold no passwords: whether it is the same one, the user's own hash says, and not as often as one likes.
+        match self.check_password(&new.username, &new.password, from).await {
+            Err(Error::Unauthenticated) => Err(Error::KeyReused),
+            other => other,
+        }
+    }
+
+    /// As [`Self::create`], once for a request; and whether that was now.
+    async fn create_once(
+        &self,
+        new: &Registration,
+        roles: &[Role],
+        credit: i64,
+        request: Option<&KeyedRequest>,
+    ) -> Result<(User, bool), Error> {
         check(new)?;
         let hash = self.passwords.hash(new.password.clone()).await?;
         let user = NewUser {
@@ -92,10 +134,12 @@ impl Identity {
             roles: roles.iter().map(|role| role.as_str().to_owned()).collect(),
             credit,
         };
-        match self.store.user_create_with(&user, Some(crate::services::applications::FIRST)).await {
-            Err(ostler_store::Error::Exists(what)) => Err(Error::Taken(what)),
-            other => Ok(other?),
-        }
+        let first = Some(crate::services::applications::FIRST);
+        let made = match request {
+            None => self.store.user_create_with(&user, first).await.map(|user| (user, true)),
+            Some(request) => self.store.user_request(&user, first, request).await,
+        };
+        made.map_err(taken)
     }
 
     /// Up to `limit` users whose name comes after `after`.
@@ -115,7 +159,8 @@ impl Identity {
         known.ok_or_else(|| Error::NoUser(name.to_owned()))
     }
 
-    /// Changes a user. Effective with the next request, whatever he shows.
+    /// Changes a user: all of it or nothing. Effective with the next request, whatever he shows. [`Error::Busy`] where nobody would
+    /// be an administrator any more who may log in.
     pub async fn change_user(&self, who: &Principal, name: &str, changes: &Changes) -> Result<User, Error> {
         who.require(Permission::ChangeUsers)?;
         let user = self.user_named(name).await?;
@@ -131,20 +176,15 @@ impl Identity {
                 Some(self.passwords.hash(password.clone()).await?)
             }
         };
-        if let Some(roles) = &changes.roles {
-            let roles: Vec<String> = roles.iter().map(|role| role.as_str().to_owned()).collect();
-            self.store.user_set_roles(&user.id, &roles).await?;
-        }
-        if let Some(hash) = hash {
-            self.store.user_set_password(&user.id, Some(&hash)).await?;
-            let role = super::CertificateRole::User.as_str();
-            self.store.certificates_revoke_user(&user.id, "superseded", Some(role)).await?;
-        }
-        if let Some(active) = changes.active {
-            self.store.user_set_active(&user.id, active).await?;
-        }
+        let change = UserChange {
+            roles: changes.roles.as_ref().map(|roles| roles.iter().map(|role| role.as_str().to_owned()).collect()),
+            active: changes.active,
+            password: hash.map(|hash| NewPassword { hash: Some(hash), until: None }),
+            email: None,
+        };
+        let changed = self.store.user_change(&user.id, &change).await.map_err(refused)?;
         tracing::info!(user = name, by = who.user, "user changed");
-        self.user_named(name).await
+        Ok(changed)
     }
 
     /// Makes a token for a user.
@@ -168,6 +208,21 @@ impl Identity {
         who.require(Permission::ChangeUsers)?;
         Ok(!id.contains('\0') && self.store.token_revoke_any(id).await?)
     }
+}
+
+/// By what requests with one key are told apart: each part counts with its length, and one that is missing is none that is empty.
+pub(crate) fn digest<'p>(parts: impl IntoIterator<Item = Option<&'p str>>) -> Vec<u8> {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        match part {
+            Some(part) => {
+                hasher.update((part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+            None => hasher.update(u64::MAX.to_le_bytes()),
+        }
+    }
+    hasher.finalize().to_vec()
 }
 
 pub(super) fn check(new: &Registration) -> Result<(), Error> {

@@ -238,9 +238,9 @@ async fn suspended_schedules_and_disabled_owners_make_nothing() {
         ("eve2", false, &["customer"], Some("the account of the schedule's owner is disabled")),
         ("eve3", true, &["monitor"], Some("this needs another role")),
     ] {
-        life.store.user_set_active(&user.id, active).await.unwrap();
-        let roles: Vec<_> = roles.iter().map(|role| (*role).to_owned()).collect();
-        life.store.user_set_roles(&user.id, &roles).await.unwrap();
+        let roles = Some(roles.iter().map(|role| (*role).to_owned()).collect());
+        let change = ostler_store::UserChange { roles, active: Some(active), ..Default::default() };
+        life.store.user_change(&user.id, &change).await.unwrap();
         assert_eq!(life.tell(&[file]).await.events, 1);
         assert_eq!(life.schedules.deploy_pending().await.unwrap(), 1, "it comes to its end, this way or that");
         let event = life.events(&eve, &hers).await.remove(0);

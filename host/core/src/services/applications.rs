@@ -4,8 +4,8 @@ use super::start::Begun;
 use super::{Order, Services, event};
 use crate::Error;
 use crate::compute::Key;
-use crate::identity::{Permission, Principal};
-use ostler_store::{Application, Service, ServiceKind};
+use crate::identity::{Permission, Principal, digest};
+use ostler_store::{Application, KeyedRequest, Service, ServiceKind};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -35,10 +35,20 @@ impl Services {
     }
 
     /// A new application. Names are unique for each user.
-    pub async fn create_application(&self, who: &Principal, name: &str) -> Result<Application, Error> {
+    ///
+    /// With a key, and with what it stands for, a second call returns what the first one made: [`Error::KeyReused`] if it asks for
+    /// something else, [`Error::NoApplication`] if that is gone.
+    pub async fn create_application(&self, who: &Principal, name: &str, key: Option<(Key, &str)>) -> Result<Application, Error> {
         who.require(Permission::UseServices)?;
         check_name(name)?;
-        named(self.store.application_create(&who.account()?.id, name).await)
+        let account = &who.account()?.id;
+        let Some((key, of)) = key else { return named(self.store.application_create(account, name).await) };
+        let request = KeyedRequest { scope: key.scope.to_owned(), key: key.key, input_hash: digest([Some(of)]) };
+        match self.store.application_request(account, name, &request).await {
+            Err(ostler_store::Error::IdempotencyMismatch) => Err(Error::KeyReused),
+            Err(ostler_store::Error::NotFound("the application")) => Err(Error::NoApplication),
+            other => Ok(named(other)?.0),
+        }
     }
 
     /// Gives an application another name.
@@ -111,30 +121,54 @@ impl Services {
 
     /// Starts services in an application that was made for them, each under its name. Where one fails, all are stopped and the
     /// application is deleted. It goes on to its end, even when nobody waits for it any more.
+    ///
+    /// With a key, a second call goes on where the first one was interrupted: each service has a key of its own, made of this one.
     pub fn start_all(
         self: &Arc<Self>,
         who: Principal,
         application: i64,
         orders: Vec<(Order, Option<String>)>,
+        key: Option<Key>,
     ) -> JoinHandle<Result<(), Error>> {
         let this = Arc::clone(self);
         self.compute.tasks().spawn(async move {
-            for (order, name) in orders {
-                let result = match this.start(&who, order, None).await {
-                    Ok(service) => match name {
-                        Some(name) => this.rename(&who, service.id, &name).await,
-                        None => Ok(()),
-                    },
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = result {
-                    tracing::warn!(application, %error, "an application could not be made of its manifest, and is removed");
-                    this.delete_application(&who, application).await?;
-                    return Err(error);
+            for (number, (order, name)) in orders.into_iter().enumerate() {
+                let key = key.as_ref().map(|key| Key { scope: key.scope, key: format!("{}/{number}", key.key) });
+                let again = key.is_some();
+                match this.start_named(&who, order, name, key).await {
+                    Ok(()) => {}
+                    // Whoever comes with the key again goes on from here.
+                    Err(error @ (Error::UnderWay | Error::Stopping)) if again => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(application, %error, "an application could not be made of its manifest, and is removed");
+                        this.delete_application(&who, application).await?;
+                        return Err(error);
+                    }
                 }
             }
             Ok(())
         })
+    }
+
+    async fn start_named(
+        self: &Arc<Self>,
+        who: &Principal,
+        order: Order,
+        name: Option<String>,
+        key: Option<Key>,
+    ) -> Result<(), Error> {
+        let (again, made) = (key.is_some(), format!("New {} service", order.type_name));
+        match self.start(who, order, key).await {
+            // Whoever has given it another name since keeps that.
+            Ok(service) if service.name == made => match name {
+                Some(name) => self.rename(who, service.id, &name).await,
+                None => Ok(()),
+            },
+            Ok(_) => Ok(()),
+            // It was started then, and stopped since.
+            Err(Error::NoService) if again => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives one of an application's services another name.

@@ -103,15 +103,23 @@ impl Services {
         clouds
     }
 
-    /// Registers whoever comes, where that is allowed, with as much credit as he asks for, within bounds.
-    pub async fn register(&self, new: &crate::identity::Registration, credit: i64) -> Result<User, Error> {
+    /// Registers whoever comes from this address, where that is allowed, with as much credit as he asks for, within bounds.
+    ///
+    /// With a key, a second call returns the user of the first one; [`Error::KeyReused`] if it asks for something else.
+    pub async fn register(
+        &self,
+        new: &crate::identity::Registration,
+        credit: i64,
+        key: Option<Key>,
+        from: std::net::IpAddr,
+    ) -> Result<User, Error> {
         if self.settings.registration == Registration::Closed {
             return Err(Error::RegistrationClosed);
         }
         if !(0..=self.settings.max_initial_credit).contains(&credit) {
             return Err(Error::Invalid(format!("the credit is between 0 and {}", self.settings.max_initial_credit)));
         }
-        self.identity.create(new, &[Role::Customer], credit).await
+        self.identity.register(new, &[Role::Customer], credit, key, from).await
     }
 
     /// Whether name and address for mail of a registration are nobody's yet. Only where registration is open.
@@ -141,15 +149,21 @@ impl Services {
         Ok(services.into_iter().filter(|service| service.state != ServiceState::Starting).collect())
     }
 
-    /// All nodes of whoever asks, each with its service.
-    pub async fn resources(&self, who: &Principal) -> Result<Vec<(ServiceNode, Service)>, Error> {
+    /// All nodes of whoever asks, each with its service and the number that the node's service is known by: within its
+    /// application, where that has a manager (0: none of its services).
+    pub async fn resources(&self, who: &Principal) -> Result<Vec<(ServiceNode, Service, i64)>, Error> {
         who.require(Permission::UseServices)?;
         let account = who.account()?;
         let services = self.store.services(&account.id, None).await?;
         let nodes = self.store.service_nodes_of_user(&account.id).await?;
         let with_service = |node: ServiceNode| {
             let service = services.iter().find(|service| service.id == node.service_id)?.clone();
-            Some((node, service))
+            let member = services.iter().find(|member| Some(member.id) == node.member_id);
+            let number = match service.kind {
+                ServiceKind::Manager => member.and_then(|member| member.number).unwrap_or_default(),
+                ServiceKind::Service | ServiceKind::Member => service.id,
+            };
+            Some((node, service, number))
         };
         Ok(nodes.into_iter().filter_map(with_service).collect())
     }

@@ -78,8 +78,10 @@ impl Services {
             price,
             member_id: None,
         };
+        // A client with a key will ask again, and one that starts an application was told that it starts.
+        let resume = key.is_some() || order.kind == ServiceKind::Manager;
         let input = json!({
-            "application": application.id, "type": order.type_name, "cloud": cloud.name(), "user": account.id, "resume": key.is_some(),
+            "application": application.id, "type": order.type_name, "cloud": cloud.name(), "user": account.id, "resume": resume,
         });
         let operation = self.operation(who, OperationKind::StartService, &cloud, input, key);
         let begun = event("service.start.intent", "", cloud.name(), &who.user);
@@ -149,7 +151,7 @@ impl Workflow for Start {
         self.0.policy
     }
 
-    /// A client with a key will ask again. One without was told nothing, and will order anew.
+    /// Whoever ordered a service without a key was told nothing, and will order anew.
     fn resumes(&self, work: &Work) -> bool {
         work.operation.input["resume"].as_bool().unwrap_or_default()
     }

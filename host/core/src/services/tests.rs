@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 //! On the real dummy driver, with the real store in memory and an authority of its own.
 
+mod certificates;
+
+use super::start::Begun;
 use super::*;
 use crate::billing::Tariff;
 use crate::compute::tests::{CLOUD, compute};
@@ -401,7 +404,7 @@ async fn one_life(mut house: House, workflow: &str, plot: &str, key: Option<Stri
 async fn running_nodes_are_paid_for_and_no_longer_than_credit_lasts() {
     let house = house(&[], 5).await;
     let old = house.services.start(&house.ann, order("php"), None).await.unwrap();
-    house.services.start(&house.ann, order("mysql"), None).await.unwrap();
+    let young = house.services.start(&house.ann, order("mysql"), None).await.unwrap();
     assert_eq!(house.balance().await, 3);
     let hour = house.services.billing.tariff().period_micros();
     let start = ostler_store::now();
@@ -420,6 +423,28 @@ async fn running_nodes_are_paid_for_and_no_longer_than_credit_lasts() {
     house.assert_settled().await;
     let kinds = house.kinds().await;
     assert_eq!(kinds.iter().filter(|kind| **kind == CreditKind::Charge).count(), 3, "{kinds:?}");
+    // Never silently, and in this order.
+    let events = house.store.events_after(0, 1000).await.unwrap();
+    let told = ["credit.exhausted", "service.stop.intent", "service.stop.done"];
+    let events = events.iter().filter(|event| told.contains(&event.kind.as_str()));
+    let shown: Vec<_> = events.map(|event| (event.kind.clone(), event.subject.clone(), event.data["balance"].as_i64())).collect();
+    let of = |service: &Service| told.map(|kind| (kind.to_owned(), service.id.to_string(), (kind == told[0]).then_some(0)));
+    assert_eq!(shown, [of(&young), of(&old)].concat());
+}
+
+/// Where others keep account, the host does not.
+#[tokio::test]
+async fn without_metering_nobody_is_charged_by_the_host() {
+    use futures::FutureExt;
+    let house = house(&[], 5).await;
+    let like = |metering: bool| {
+        let now = &house.services;
+        let settings = Settings { metering, ..now.settings.clone() };
+        let (identity, authority, billing) = (Arc::clone(&now.identity), Arc::clone(&now.authority), Arc::clone(&now.billing));
+        Arc::new(Services::new(Arc::clone(&now.compute), identity, authority, billing, Arc::clone(&now.scheduler), settings))
+    };
+    assert!(like(false).meter().now_or_never().is_some(), "there is nothing to do");
+    assert!(like(true).meter().now_or_never().is_none(), "it goes on");
 }
 
 #[tokio::test]

@@ -110,6 +110,54 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn service(id: i64, kind: ServiceKind) -> Service {
+        Service {
+            id,
+            application_id: 7,
+            user_id: "u".into(),
+            kind,
+            type_name: "php".into(),
+            name: "x".into(),
+            cloud: "c".into(),
+            state: ostler_store::ServiceState::Starting,
+            number: None,
+            address: None,
+            node_id: None,
+            prepaid: 0,
+            operation: None,
+            created_at: 0,
+            updated_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_script_of_the_catalogue_takes_the_place_of_the_usual_one() {
+        let bundle = Bundle { certificate: "CERT".into(), key: "KEY".into(), authority: "CA".into(), serial: "1".into() };
+        let mut settings = Settings {
+            catalogue: crate::services::sample_catalogue("image", "size"),
+            cloud: "c".into(),
+            director: "https://director.example:5555".parse().unwrap(),
+            start_timeout: std::time::Duration::from_secs(1),
+            registration: crate::services::Registration::Closed,
+            max_initial_credit: 0,
+            metering: true,
+            archive: None,
+            manager_port: 443,
+            prefix: "test".into(),
+        };
+        let usual = manager(&settings, &service(42, ServiceKind::Service), 3, &bundle);
+        assert!(usual.contains("-cpsmanager\" -c"), "{usual}");
+        settings.catalogue.get_mut("php").unwrap().script = Some("run @TYPE@ @SERVICE@ in @ROOT@; again @TYPE@ @OTHER@\n".into());
+        for (kind, expected) in [
+            (ServiceKind::Service, "\nrun php 42 in /root; again php @OTHER@\n"),
+            (ServiceKind::Manager, "\nrun application 42 in /root; again application @OTHER@\n"),
+        ] {
+            let script = manager(&settings, &service(42, kind), 3, &bundle);
+            assert!(script.ends_with(expected), "{script}");
+            assert!(!script.contains("-cpsmanager\" -c"), "{script}");
+        }
+    }
+
     /// What the shell makes of it is what was meant, whatever is in it.
     #[test]
     fn nothing_in_a_context_is_run() {

@@ -1,5 +1,6 @@
 //! From a request to a principal, and which route needs which permission.
 
+use super::forwarded::{self, Known};
 use super::{App, problem};
 use crate::listen::PeerInfo;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
@@ -110,7 +111,24 @@ pub async fn principal(app: &App, peer: &PeerInfo, headers: &HeaderMap) -> Resul
         Some(credentials) => credentials,
         None => certificate(peer, headers)?,
     };
+    confidential(app, peer, headers, &credentials)?;
     app.core.identity.authenticate(&credentials, peer.addr.ip()).await
+}
+
+/// Refuses a password that others on the way could have read: whoever sends one so should stop it.
+pub fn confidential(app: &App, peer: &PeerInfo, headers: &HeaderMap, shown: &Credentials) -> Result<(), Error> {
+    match shown {
+        Credentials::Password(..) => takes_passwords(app, peer, headers),
+        Credentials::Token(_) | Credentials::Certificate(_) => Ok(()),
+    }
+}
+
+/// Whether a password may come by this way. [`Error::Exposed`] where others could read it, and the configuration does not say that
+/// this is meant.
+pub fn takes_passwords(app: &App, peer: &PeerInfo, headers: &HeaderMap) -> Result<(), Error> {
+    let server = &app.config.server;
+    let taken = server.plain_passwords || forwarded::is_confidential(headers, peer, Known::of(server));
+    if taken { Ok(()) } else { Err(Error::Exposed) }
 }
 
 /// The table of our own routes, and the application.

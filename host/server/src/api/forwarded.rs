@@ -1,5 +1,6 @@
 //! Under which address clients know this server, for links.
 
+use crate::config::Server;
 use crate::listen::PeerInfo;
 use http::header::{FORWARDED, HOST};
 use http::request::Parts;
@@ -11,7 +12,7 @@ use url::Url;
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Whether nobody on the way can have read a request: it came by TLS, from this machine, or to a trusted proxy by TLS.
-pub(super) fn is_confidential(parts: &Parts, peer: &PeerInfo, known: Known<'_>) -> bool {
+pub(super) fn is_confidential(headers: &HeaderMap, peer: &PeerInfo, known: Known<'_>) -> bool {
     let address = peer.addr.ip().to_canonical();
     if peer.tls.is_some() {
         return true;
@@ -20,9 +21,9 @@ pub(super) fn is_confidential(parts: &Parts, peer: &PeerInfo, known: Known<'_>) 
         return address.is_loopback();
     }
     let mut origin = Origin { scheme: "http", host: String::new(), port: None };
-    forwarded(&mut origin, &parts.headers);
+    forwarded(&mut origin, headers);
     // A proxy on this machine that says nothing of itself is a program like others.
-    let says_nothing = [FORWARDED, PROTO].iter().all(|name| !parts.headers.contains_key(name));
+    let says_nothing = [FORWARDED, PROTO].iter().all(|name| !headers.contains_key(name));
     origin.scheme == "https" || (address.is_loopback() && says_nothing)
 }
 
@@ -33,6 +34,13 @@ pub(super) struct Known<'k> {
     pub(super) trusted: &'k [IpNet],
     /// `server.public_url`.
     pub(super) public: Option<&'k Url>,
+}
+
+impl<'k> Known<'k> {
+    /// Of this configuration.
+    pub(super) fn of(server: &'k Server) -> Self {
+        Self { trusted: &server.trusted_proxies, public: server.public_url.as_ref() }
+    }
 }
 
 /// Scheme, host and port.
@@ -174,7 +182,7 @@ mod tests {
         ] {
             let (parts, peer) = request(peer, tls, headers);
             let known = Known { trusted: &trusted, public: Some(&public) };
-            assert_eq!(is_confidential(&parts, &peer, known), expected, "{peer:?} {headers:?}");
+            assert_eq!(is_confidential(&parts.headers, &peer, known), expected, "{peer:?} {headers:?}");
         }
     }
 

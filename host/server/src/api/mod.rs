@@ -12,6 +12,8 @@ pub mod native;
 mod observe;
 pub mod problem;
 mod root;
+#[cfg(test)]
+mod tests;
 
 use crate::config::{Config, ListenerChoice, Mode};
 use crate::telemetry::Metrics;

@@ -71,6 +71,7 @@ pub fn classify(error: &Error) -> (StatusCode, &'static str) {
         Error::Unauthenticated => (StatusCode::UNAUTHORIZED, "Valid credentials are required"),
         Error::NoIssuer => (StatusCode::SERVICE_UNAVAILABLE, "The issuer of the token does not answer"),
         Error::Forbidden => (StatusCode::FORBIDDEN, "Not permitted"),
+        Error::Exposed => (StatusCode::FORBIDDEN, "A password needs HTTPS"),
         Error::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, "Too many wrong credentials"),
         Error::NoImage(_) | Error::NoSize(_) => (StatusCode::UNPROCESSABLE_ENTITY, "No such image or size"),
         Error::NoNode(_) | Error::NotInCloud(_) => (StatusCode::NOT_FOUND, "No such node"),

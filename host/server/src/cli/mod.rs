@@ -134,3 +134,31 @@ fn complain(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "ostler: {text}");
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::Cli;
+    use clap::CommandFactory;
+    use ostler_core::identity::{PERMISSIONS, ROLES};
+
+    /// The words of a help, without what separates them.
+    fn help(path: &[&str]) -> Vec<String> {
+        let mut command = Cli::command();
+        let found = path.iter().fold(&mut command, |command, name| command.find_subcommand_mut(name).unwrap());
+        let text = found.render_long_help().to_string();
+        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        text.split(|c| !word(c)).map(|word| word.trim_end_matches('.').to_owned()).collect()
+    }
+
+    #[test]
+    fn helps_name_all_that_can_be_given() {
+        let roles = ROLES.map(|role| role.as_str()).to_vec();
+        let scopes = PERMISSIONS.map(|permission| permission.as_str()).to_vec();
+        for (path, names) in [(["user", "add"], &roles), (["user", "role"], &roles), (["token", "create"], &scopes)] {
+            let words = help(&path);
+            let missing: Vec<_> = names.iter().filter(|name| !words.iter().any(|word| word == *name)).collect();
+            assert!(missing.is_empty(), "{path:?} has no word of {missing:?}");
+        }
+    }
+}

@@ -17,8 +17,10 @@ pub(super) enum Command {
         /// What to call it.
         #[arg(long, value_name = "TEXT")]
         label: String,
-        /// A permission that it is to be good for: compute.read, compute.change, drivers.read, drivers.change, metrics.read,
-        /// services.use, users.read or users.change. Can be given again; without it, whatever the user may do.
+        /// A permission that it is to be good for: compute.read, compute.change, drivers.read, drivers.change, clouds.change,
+        /// metrics.read, services.use, services.manage, deployments.use, work.read, work.change, data-events.submit, users.read,
+        /// users.change, catalogue.use, images.manage, instances.use, instances.see, instances.manage or guests.manage. Can be given
+        /// again; without it, whatever the user may do.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
         /// How long it is to be good, such as 12h, 30d or 8w; without it, until it is revoked.

@@ -37,7 +37,7 @@ pub(super) enum Command {
     Role {
         #[command(flatten)]
         named: Named,
-        /// The roles: admin, agent, user, monitor, customer.
+        /// The roles: admin, agent, user, monitor, customer, provider, local_admin, guest.
         #[arg(required = true, value_name = "ROLE")]
         roles: Vec<String>,
     },
@@ -111,7 +111,8 @@ pub(super) struct Add {
     /// Where he works.
     #[arg(long, value_name = "TEXT")]
     affiliation: Option<String>,
-    /// What he is: admin, agent, user, monitor or customer. Can be given again. Who has no role may do nothing.
+    /// What he is: admin, agent, user, monitor, customer, provider, local_admin or guest. Can be given again. Who has no role may
+    /// do nothing.
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
     /// The credit to begin with.

@@ -30,6 +30,7 @@ pub(super) fn server(root: &Section<'_, '_>, mode: Mode) -> (Server, Listeners) 
         listen_tls: listeners.tls.as_ref().map(|(address, _)| *address),
         public_url: section.parsed("public_url", public_url).map(|(url, _)| url),
         trusted_proxies: section.all_parsed("trusted_proxies", network),
+        plain_passwords: section.boolean("plain_passwords").is_some_and(|(taken, _)| taken),
         tls_certificate,
         tls_key,
         tls_names: section.all_parsed("tls_names", host_name),

@@ -408,6 +408,7 @@ fn a_full_file_is_read() {
     assert_eq!(config.server.listen_tls, Some("0.0.0.0:5555".parse().unwrap()));
     assert_eq!(config.server.max_body_bytes, 1 << 20);
     assert_eq!(config.server.trusted_proxies[0].to_string(), "10.0.0.1/32");
+    assert!(!config.server.plain_passwords, "where nothing is said");
     assert_eq!(config.server.tls_key, Some(directory.path().join("present.pem")));
     assert_eq!(config.drivers.directory, PathBuf::from("/srv/drivers"));
     assert!(config.drivers.require_signature, "trusted keys imply it");

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ostler_store::{AccountError, Error, NewToken, NewUser, UserRequest};
+use ostler_store::{AccountError, Error, KeyedRequest, NewToken, NewUser, UserChange};
 
 use crate::fixture::{Fixture, race};
 
@@ -14,8 +14,12 @@ fn new(username: &str, roles: &[&str]) -> NewUser {
     }
 }
 
-fn roles(names: &[&str]) -> Vec<String> {
-    names.iter().map(|&name| name.to_owned()).collect()
+fn roles(names: &[&str]) -> UserChange {
+    UserChange { roles: Some(names.iter().map(|&name| name.to_owned()).collect()), ..UserChange::default() }
+}
+
+fn email(email: Option<&str>) -> UserChange {
+    UserChange { email: Some(email.map(str::to_owned)), ..UserChange::default() }
 }
 
 pub(crate) async fn deletion(f: Arc<Fixture>) {
@@ -52,12 +56,15 @@ pub(crate) async fn one_administrator_stays(f: Arc<Fixture>) {
     let off = NewUser { active: false, ..new("off", &["admin"]) };
     let off = store.user_create(&off).await.unwrap();
     assert!(store.has_administrator().await.unwrap());
-    for roles in [roles(&[]), roles(&["guest"])] {
-        let refused = store.user_set_roles_keeping_one(&root.id, &roles).await;
-        assert!(matches!(refused, Err(AccountError::LastAdministrator)), "one who may not log in does not count");
+    let disabled = |change: UserChange| UserChange { active: Some(false), ..change };
+    let out = [roles(&[]), roles(&["guest"]), disabled(UserChange::default()), disabled(roles(&["admin"]))];
+    for change in out.map(|change| UserChange { email: Some(Some("root@example.org".into())), ..change }) {
+        let refused = store.user_change(&root.id, &change).await;
+        assert!(matches!(refused, Err(AccountError::LastAdministrator)), "one who may not log in does not count: {change:?}");
     }
-    store.user_set_roles_keeping_one(&root.id, &roles(&["admin", "guest"])).await.unwrap();
-    store.user_set_roles_keeping_one(&off.id, &roles(&["guest"])).await.unwrap();
+    assert_eq!(store.user_get(&root.id).await.unwrap().as_ref(), Some(&root), "all of a change or nothing");
+    store.user_change(&root.id, &roles(&["admin", "guest"])).await.unwrap();
+    store.user_change(&off.id, &disabled(roles(&["guest"]))).await.unwrap();
     store.user_delete(&off.id).await.unwrap();
 
     // Many, who all want to be the last but one: one is left, whichever way they go.
@@ -69,7 +76,13 @@ pub(crate) async fn one_administrator_stays(f: Arc<Fixture>) {
     let ids: Vec<String> = all.iter().map(|user| user.id.clone()).collect();
     let outcomes = race(8, |task| {
         let (store, id) = (hosts[task % 2].clone(), ids[task].clone());
-        async move { if task % 2 == 0 { store.user_delete(&id).await } else { store.user_set_roles_keeping_one(&id, &[]).await } }
+        async move {
+            match task % 3 {
+                0 => store.user_delete(&id).await,
+                1 => store.user_change(&id, &roles(&[])).await.map(drop),
+                _ => store.user_change(&id, &UserChange { active: Some(false), ..UserChange::default() }).await.map(drop),
+            }
+        }
     })
     .await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 7, "{outcomes:?}");
@@ -78,7 +91,7 @@ pub(crate) async fn one_administrator_stays(f: Arc<Fixture>) {
 
 pub(crate) async fn requests(f: Arc<Fixture>) {
     let store = &f.store;
-    let request = |key: &str, hash: u8| UserRequest { scope: "s".into(), key: key.into(), input_hash: vec![hash] };
+    let request = |key: &str, hash: u8| KeyedRequest { scope: "s".into(), key: key.into(), input_hash: vec![hash] };
     let (ann, made) = store.user_request(&new("ann", &["guest"]), None, &request("k", 1)).await.unwrap();
     assert!(made);
     assert_eq!(store.user_by_number(ann.number).await.unwrap().as_ref(), Some(&ann));
@@ -103,21 +116,59 @@ pub(crate) async fn requests(f: Arc<Fixture>) {
     assert!(made && new.number > ann.number, "with the user, the request is forgotten");
 }
 
+pub(crate) async fn requests_for_applications(f: Arc<Fixture>) {
+    let store = &f.store;
+    let (ann, bob) = (store.user_create(&new("ann", &[])).await.unwrap(), store.user_create(&new("bob", &[])).await.unwrap());
+    let request = |key: &str, hash: u8| KeyedRequest { scope: "s".into(), key: key.into(), input_hash: vec![hash] };
+    let (shop, made) = store.application_request(&ann.id, "shop", &request("k", 1)).await.unwrap();
+    assert!(made);
+    assert_eq!(store.applications(&ann.id).await.unwrap(), std::slice::from_ref(&shop));
+    let again = store.application_request(&ann.id, "another name", &request("k", 1)).await.unwrap();
+    assert_eq!(again, (shop.clone(), false));
+    let other = store.application_request(&ann.id, "shop", &request("k", 2)).await;
+    assert!(matches!(other, Err(Error::IdempotencyMismatch)), "{other:?}");
+    let taken = store.application_request(&ann.id, "shop", &request("l", 1)).await;
+    assert!(matches!(taken, Err(Error::Exists("the application"))), "{taken:?}");
+    assert!(store.application_request(&ann.id, "mall", &request("l", 1)).await.unwrap().1, "what was refused is no request");
+    assert!(store.application_request(&bob.id, "shop", &request("k", 2)).await.unwrap().1, "keys are each user's own");
+    let unknown = store.application_request("none", "shop", &request("k", 1)).await;
+    assert!(matches!(unknown, Err(Error::NotFound("the user"))), "{unknown:?}");
+
+    let hosts = [store.clone(), f.other_host().await];
+    let outcomes = race(8, |task| {
+        let (store, user, request) = (hosts[task % 2].clone(), ann.id.clone(), request("m", 3));
+        async move { store.application_request(&user, "one", &request).await.unwrap() }
+    })
+    .await;
+    assert_eq!(outcomes.iter().filter(|(_, made)| *made).count(), 1);
+    assert!(outcomes.iter().all(|(application, _)| application == &outcomes[0].0));
+
+    // What was deleted is not made a second time.
+    store.application_delete(&ann.id, shop.id).await.unwrap();
+    let gone = store.application_request(&ann.id, "shop", &request("k", 1)).await;
+    assert!(matches!(gone, Err(Error::NotFound("the application"))), "{gone:?}");
+    assert_eq!(store.application_requests_prune(shop.created_at, 10).await.unwrap(), 0);
+    assert_eq!(store.application_requests_prune(i64::MAX, 1).await.unwrap(), 1, "the oldest");
+    assert!(store.application_request(&ann.id, "shop", &request("k", 1)).await.unwrap().1, "the key is free again");
+    assert_eq!(store.application_requests_prune(i64::MAX, 10).await.unwrap(), 4);
+}
+
 pub(crate) async fn addresses_and_passwords(f: Arc<Fixture>) {
     let store = &f.store;
     let ann = store.user_create(&NewUser { email: Some("ann@example.org".into()), ..new("ann", &[]) }).await.unwrap();
     let bob = store.user_create(&new("bob", &[])).await.unwrap();
-    let taken = store.user_set_email(&bob.id, Some("ANN@example.org")).await;
-    assert!(matches!(taken, Err(Error::Exists("the e-mail address"))), "{taken:?}");
-    store.user_set_email(&ann.id, Some("Ann@Example.org")).await.unwrap();
-    store.user_set_email(&ann.id, None).await.unwrap();
-    store.user_set_email(&bob.id, Some("ann@example.org")).await.unwrap();
+    let taken = store.user_change(&bob.id, &UserChange { active: Some(false), ..email(Some("ANN@example.org")) }).await;
+    assert!(matches!(taken, Err(AccountError::Store(Error::Exists("the e-mail address")))), "{taken:?}");
+    assert_eq!(store.user_get(&bob.id).await.unwrap().as_ref(), Some(&bob), "all of a change or nothing");
+    store.user_change(&ann.id, &email(Some("Ann@Example.org"))).await.unwrap();
+    store.user_change(&ann.id, &email(None)).await.unwrap();
+    store.user_change(&bob.id, &email(Some("ann@example.org"))).await.unwrap();
     assert_eq!(store.user_get(&bob.id).await.unwrap().unwrap().email.as_deref(), Some("ann@example.org"));
-    assert!(matches!(store.user_set_email("none", None).await, Err(Error::NotFound(_))));
 
-    store.user_set_password_until(&ann.id, "temporary", 77).await.unwrap();
+    use crate::users::password;
+    store.user_change(&ann.id, &password(Some("temporary"), Some(77))).await.unwrap();
     let until = async || store.user_get(&ann.id).await.unwrap().unwrap().password_expires_at;
     assert_eq!(until().await, Some(77));
-    store.user_set_password(&ann.id, Some("chosen")).await.unwrap();
+    store.user_change(&ann.id, &password(Some("chosen"), None)).await.unwrap();
     assert_eq!(until().await, None);
 }

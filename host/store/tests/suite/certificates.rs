@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use ostler_store::{Certificate, CertificateFilter, Error, NewCertificate, NewUser, now};
+use ostler_store::{Certificate, CertificateFilter, Error, NewCertificate, NewUser, ServiceError, ServiceKind, UserChange, now};
 
 use crate::fixture::{Fixture, race};
+use crate::world::{World, begun, event, succeeded};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -40,14 +41,58 @@ pub(crate) async fn life(f: Arc<Fixture>) {
     assert_eq!(store.certificate_get("04").await.unwrap(), None);
     // It is found whatever happened to it and to its user.
     store.certificate_revoke("02", "superseded").await.unwrap();
-    store.user_set_active(&alice.id, false).await.unwrap();
-    store.user_set_roles(&alice.id, &[]).await.unwrap();
+    let change = UserChange { active: Some(false), roles: Some(vec![]), ..UserChange::default() };
+    store.user_change(&alice.id, &change).await.unwrap();
     let (found, user) = store.certificate_find("02").await.unwrap().unwrap();
     assert_eq!(found.reason.as_deref(), Some("superseded"));
     assert_eq!(user.map(|user| (user.active, user.roles)), Some((false, vec![])));
 
     assert!(matches!(store.certificate_add(&new("01", None, None)).await, Err(Error::Exists("the certificate"))));
     assert!(matches!(store.certificate_add(&new("05", Some("none"), None)).await, Err(Error::NotFound("the user"))));
+}
+
+pub(crate) async fn for_a_service_that_runs(f: Arc<Fixture>) {
+    let store = &f.store;
+    let (alice, bob) = (World::new(store, "alice", 9).await, World::new(store, "bob", 9).await);
+    let add = async |serial: &str, world: &World, service: Option<i64>| {
+        store.certificate_add_running(&new(serial, Some(&world.user.id), service)).await
+    };
+    let (_, starting, _) = begun(alice.begin(ServiceKind::Service, 1).await);
+    assert!(matches!(add("01", &alice, Some(starting.id)).await, Err(ServiceError::Busy)), "it starts");
+    let running = alice.running(ServiceKind::Service, 1).await;
+    let made = add("02", &alice, Some(running.id)).await.unwrap();
+    assert_eq!(store.certificate_get("02").await.unwrap(), Some(made));
+    assert!(matches!(add("02", &alice, Some(running.id)).await, Err(ServiceError::Store(Error::Exists("the certificate")))));
+    for (what, world, service) in [("another's", &bob, Some(running.id)), ("unknown", &alice, Some(999)), ("none", &alice, None)]
+    {
+        let refused = add("03", world, service).await;
+        assert!(matches!(refused, Err(ServiceError::NotFound)), "{what}: {refused:?}");
+    }
+    begun(alice.stop_begin(&running).await);
+    assert!(matches!(add("04", &alice, Some(running.id)).await, Err(ServiceError::Busy)), "it stops");
+    for serial in ["01", "03", "04"] {
+        assert_eq!(store.certificate_get(serial).await.unwrap(), None, "{serial}");
+    }
+
+    // While it is stopped, many are asked for: none of them outlives it.
+    let running = alice.running(ServiceKind::Service, 1).await;
+    let (stop, _, nodes) = begun(alice.stop_begin(&running).await);
+    store.service_node_gone(nodes[0].id).await.unwrap();
+    let hosts = [store.clone(), f.other_host().await];
+    let outcomes = race(8, |task| {
+        let (store, user) = (hosts[task % 2].clone(), alice.user.id.clone());
+        let (id, stop) = (running.id, stop.id.clone());
+        async move {
+            match task {
+                3 => store.service_stopped(&stop, "me", &succeeded(serde_json::json!({})).save(), id, &event("x")).await.is_ok(),
+                _ => store.certificate_add_running(&new(&format!("r{task}"), Some(&user), Some(id))).await.is_err(),
+            }
+        }
+    })
+    .await;
+    assert!(outcomes.into_iter().all(|expected| expected));
+    let good = CertificateFilter { service_id: Some(running.id), ..CertificateFilter::default() };
+    assert_eq!(store.certificates(&good, None, 10).await.unwrap(), []);
 }
 
 pub(crate) async fn revocation(f: Arc<Fixture>) {

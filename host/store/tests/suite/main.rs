@@ -68,11 +68,11 @@ suite! {
     links: life;
     grants: life;
     reports: life;
-    accounts: deletion, one_administrator_stays, requests, addresses_and_passwords;
+    accounts: deletion, one_administrator_stays, requests, requests_for_applications, addresses_and_passwords;
     users: life, paging, tokens, nothing_secret_in_debug, numbers_and_addresses, roles_and_activity;
     credit: life, charges_race, closers_race, reservations_race, references_count_once, references_race, limits,
         the_ledger_is_append_only, the_audit_finds_what_is_wrong, random_interleavings_add_up;
-    certificates: life, revocation, paging, the_authority_is_claimed_once;
+    certificates: life, for_a_service_that_runs, revocation, paging, the_authority_is_claimed_once;
     services: applications, a_start_and_a_stop, a_failed_start_costs_nothing, an_application_and_its_members,
         nodes_come_and_go, nodes_are_paid_for, idempotency, refusals, races, nodes_race_a_stop, stale_owners_change_nothing;
     services_at_random: random_interleavings_add_up;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ostler_store::{Error, NewToken, NewUser, Token};
+use ostler_store::{AccountError, Error, NewPassword, NewToken, NewUser, Token, UserChange};
 
 use crate::fixture::{Fixture, race};
 
@@ -12,6 +12,14 @@ fn new(username: &str, roles: &[&str]) -> NewUser {
         roles: roles.iter().map(|&role| role.into()).collect(),
         ..NewUser::default()
     }
+}
+
+fn active(active: bool) -> UserChange {
+    UserChange { active: Some(active), ..UserChange::default() }
+}
+
+pub(crate) fn password(hash: Option<&str>, until: Option<i64>) -> UserChange {
+    UserChange { password: Some(NewPassword { hash: hash.map(str::to_owned), until }), ..UserChange::default() }
 }
 
 pub(crate) async fn life(f: Arc<Fixture>) {
@@ -34,8 +42,11 @@ pub(crate) async fn life(f: Arc<Fixture>) {
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(Error::Exists(_)))));
 
-    store.user_set_password(&alice.id, None).await.unwrap();
-    store.user_set_active(&alice.id, false).await.unwrap();
+    let same = store.user_change(&alice.id, &UserChange::default()).await.unwrap();
+    assert_eq!(same, ostler_store::User { updated_at: same.updated_at, ..alice.clone() }, "what is none stays");
+    store.user_create(&new("root", &["admin"])).await.unwrap();
+    let both = UserChange { active: Some(false), ..password(None, None) };
+    store.user_change(&alice.id, &both).await.unwrap();
     for _ in 0..2 {
         store.user_add_role(&alice.id, "operator").await.unwrap();
         store.user_remove_role(&alice.id, "admin").await.unwrap();
@@ -45,8 +56,10 @@ pub(crate) async fn life(f: Arc<Fixture>) {
     assert_eq!(changed.roles, ["operator", "user"]);
     assert!(changed.updated_at > alice.updated_at);
 
-    assert!(matches!(store.user_set_password("none", None).await, Err(Error::NotFound(_))));
-    assert!(matches!(store.user_set_active("none", true).await, Err(Error::NotFound(_))));
+    for change in [UserChange::default(), active(true), password(None, None)] {
+        let unknown = store.user_change("none", &change).await;
+        assert!(matches!(unknown, Err(AccountError::Store(Error::NotFound("the user")))), "{unknown:?}");
+    }
     assert!(matches!(store.user_add_role("none", "r").await, Err(Error::NotFound(_))));
     assert!(matches!(store.user_remove_role("none", "r").await, Err(Error::NotFound(_))));
 }
@@ -100,9 +113,10 @@ pub(crate) async fn tokens(f: Arc<Fixture>) {
         assert_eq!(used().await, Some(expected), "at {now}");
     }
 
-    store.user_set_active(&alice.id, false).await.unwrap();
+    let root = store.user_create(&new("root", &["admin"])).await.unwrap();
+    store.user_change(&alice.id, &active(false)).await.unwrap();
     assert_eq!(find(1, 0).await, None, "the user is not active");
-    store.user_set_active(&alice.id, true).await.unwrap();
+    store.user_change(&alice.id, &active(true)).await.unwrap();
     assert!(!store.token_revoke(&bob.id, &forever.id).await.unwrap(), "somebody else's");
     assert!(find(1, 0).await.is_some());
     assert!(store.token_revoke(&alice.id, &forever.id).await.unwrap());
@@ -120,6 +134,17 @@ pub(crate) async fn tokens(f: Arc<Fixture>) {
     assert!(!store.token_revoke_any(&own.id).await.unwrap());
     assert!(!store.token_revoke_any("none").await.unwrap());
     assert_eq!(find(4, 0).await, None, "revoked");
+
+    // With a password end the tokens that were got with it, and nobody else's; another hash of the same one ends nothing.
+    for (user, hash) in [(&bob, 5), (&bob, 6), (&root, 7)] {
+        store.token_create(&token(&user.id, hash, None)).await.unwrap();
+    }
+    assert!(store.user_rehash(&bob.id, "$argon2id$canary", "anew").await.unwrap());
+    let others = UserChange { roles: Some(vec!["user".into()]), email: Some(Some("bob@example.org".into())), ..active(true) };
+    store.user_change(&bob.id, &others).await.unwrap();
+    assert!(find(5, 0).await.is_some() && find(6, 0).await.is_some());
+    store.user_change(&bob.id, &password(Some("other"), None)).await.unwrap();
+    assert!(find(5, 0).await.is_none() && find(6, 0).await.is_none() && find(7, 0).await.is_some());
 }
 
 pub(crate) async fn numbers_and_addresses(f: Arc<Fixture>) {
@@ -185,10 +210,12 @@ pub(crate) async fn roles_and_activity(f: Arc<Fixture>) {
     let store = &f.store;
     let alice = store.user_create(&new("alice", &["customer"])).await.unwrap();
     let bob = store.user_create(&new("bob", &["customer"])).await.unwrap();
+    store.user_create(&new("root", &["admin"])).await.unwrap();
     let roles = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
     for wanted in [&["operator", "admin", "admin"][..], &["admin"], &[]] {
-        store.user_set_roles(&alice.id, &roles(wanted)).await.unwrap();
-        let now = store.user_get(&alice.id).await.unwrap().unwrap();
+        let change = UserChange { roles: Some(roles(wanted)), ..UserChange::default() };
+        let now = store.user_change(&alice.id, &change).await.unwrap();
+        assert_eq!(store.user_get(&alice.id).await.unwrap().as_ref(), Some(&now));
         let mut expected = roles(wanted);
         expected.sort();
         expected.dedup();
@@ -196,14 +223,13 @@ pub(crate) async fn roles_and_activity(f: Arc<Fixture>) {
         assert!(now.updated_at > alice.updated_at);
     }
     assert_eq!(store.user_get(&bob.id).await.unwrap().unwrap().roles, ["customer"]);
-    assert!(matches!(store.user_set_roles("none", &roles(&["admin"])).await, Err(Error::NotFound(_))));
 
     for (user, serial) in [(&alice, "a1"), (&alice, "a2"), (&bob, "b1")] {
         store.certificate_add(&crate::certificates::new(serial, Some(&user.id), None)).await.unwrap();
     }
-    store.user_set_active(&alice.id, true).await.unwrap();
+    store.user_change(&alice.id, &active(true)).await.unwrap();
     assert!(store.certificate_get("a1").await.unwrap().unwrap().revoked_at.is_none());
-    store.user_set_active(&alice.id, false).await.unwrap();
+    store.user_change(&alice.id, &active(false)).await.unwrap();
     for serial in ["a1", "a2"] {
         let revoked = store.certificate_get(serial).await.unwrap().unwrap();
         assert_eq!(revoked.reason.as_deref(), Some("privilege-withdrawn"));

@@ -176,7 +176,7 @@ impl From<Error> for Fault {
 fn name(error: &Error) -> Name {
     match error {
         Error::Unauthenticated => Name::Unauthorized,
-        Error::Forbidden | Error::RegistrationClosed => Name::Forbidden,
+        Error::Forbidden | Error::Exposed | Error::RegistrationClosed => Name::Forbidden,
         Error::NoImageRecord(_)
         | Error::NoInstance(_)
         | Error::NoRule(_)

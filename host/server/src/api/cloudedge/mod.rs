@@ -29,11 +29,10 @@ use axum::response::Response;
 use axum::routing::any;
 use errors::{Fault, Name};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use input::{Place, Query};
 use ostler_core::compute::Key;
-use ostler_core::identity::{Credentials, Permission, Principal};
+use ostler_core::identity::{Permission, Principal};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -228,9 +227,7 @@ fn part<'p>(path: &'p RawPathParams, name: &str) -> Option<&'p str> {
 
 async fn answer(here: &Here, path: Option<&RawPathParams>, peer: &PeerInfo, request: Request) -> Result<Response, Fault> {
     let (parts, body) = request.into_parts();
-    let server = &here.app.config.server;
-    let known = Known { trusted: &server.trusted_proxies, public: server.public_url.as_ref() };
-    let who = who(here, known, peer, &parts).await?;
+    let who = auth::principal(&here.app, peer, &parts.headers).await?;
     // Escapes that are no text name nothing.
     let (Some((row, endpoint)), Some(path)) = (here.route, path) else { return Err(Fault::nothing()) };
     match auth::access(row, &parts.method) {
@@ -252,7 +249,7 @@ async fn answer(here: &Here, path: Option<&RawPathParams>, peer: &PeerInfo, requ
     };
     let takes_body = parts.method == Method::POST || *endpoint == Endpoint::Statistics;
     let body = if takes_body { input::json(&parts, body, here.app.max_body()).await? } else { None };
-    let origin = forwarded::origin(&parts, peer, known);
+    let origin = forwarded::origin(&parts, peer, Known::of(&here.app.config.server));
     let segment = named.map(|cloud| format!("/{cloud}")).unwrap_or_default();
     let method = parts.method.clone();
     let call = Call {
@@ -295,18 +292,6 @@ async fn run(endpoint: Endpoint, method: &Method, call: &Call<'_>, body: Option<
         (Endpoint::Metrics, _) => metrics::list(call).await,
         (Endpoint::Statistics, _) => metrics::statistics(call, body).await,
     }
-}
-
-/// Who asks. A password that others on the way can read is not taken: whoever sends one so should stop it.
-async fn who(here: &Here, known: Known<'_>, peer: &PeerInfo, parts: &Parts) -> Result<Principal, Fault> {
-    let shown = match auth::from_headers(&parts.headers)? {
-        Some(shown) => shown,
-        None => auth::certificate(peer, &parts.headers)?,
-    };
-    if matches!(shown, Credentials::Password(..)) && !forwarded::is_confidential(parts, peer, known) {
-        return Err(Fault::new(Name::Forbidden, "a password is taken by HTTPS only"));
-    }
-    Ok(here.app.core.identity.authenticate(&shown, peer.addr.ip()).await?)
 }
 
 /// The methods of a row, for `Allow`.

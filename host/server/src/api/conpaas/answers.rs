@@ -100,7 +100,7 @@ pub(super) fn error(error: &Error) -> Response {
     }
     let status = match error {
         Error::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Error::Forbidden => StatusCode::FORBIDDEN,
+        Error::Forbidden | Error::Exposed => StatusCode::FORBIDDEN,
         Error::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
         Error::Authority(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Error::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -124,7 +124,8 @@ pub(super) fn error(error: &Error) -> Response {
 
 /// Whether a failure is the server's and not the route's to tell.
 pub(super) fn is_ours(error: &Error) -> bool {
-    is_failure(error) || matches!(error, Error::Unauthenticated | Error::Forbidden | Error::Throttled(_) | Error::Stopping)
+    is_failure(error)
+        || matches!(error, Error::Unauthenticated | Error::Forbidden | Error::Exposed | Error::Throttled(_) | Error::Stopping)
 }
 
 /// Whether the server broke down over it, and not over what it was asked.

@@ -5,6 +5,7 @@ use super::services::{STATE, cloud_name, done};
 use super::{Call, wire};
 use axum::response::Response;
 use ostler_core::Error;
+use ostler_core::compute::Key;
 use ostler_core::services::Order;
 use ostler_store::{Application, NodeRole, Service, ServiceKind, ServiceState};
 use serde_json::Value;
@@ -57,7 +58,8 @@ pub(super) fn membership<'a>(
 
 pub(super) async fn create(call: &Call<'_>) -> Result<Response, Error> {
     let Some(name) = call.form.filled("name") else { return Ok(no(&"name is missing")) };
-    match call.app.core.services.create_application(&call.who, name).await {
+    let key = call.key("conpaas/createapp")?.map(|key| (key, name));
+    match call.app.core.services.create_application(&call.who, name, key).await {
         Ok(application) => Ok(pretty(&wire::Application { aid: application.id, name: &application.name })),
         Err(Error::Taken(_)) => Ok(failure(&format!("Application name \"{name}\" already taken"))),
         Err(error) if answers::is_ours(&error) => Err(error),
@@ -181,7 +183,7 @@ pub(super) async fn resources(call: &Call<'_>) -> Result<Response, Error> {
     let nodes = services.resources(&call.who).await?;
     let rows: Vec<_> = nodes
         .iter()
-        .map(|(node, service)| wire::Resource {
+        .map(|(node, service, number)| wire::Resource {
             app_id: service.application_id,
             app_name: applications.iter().find(|a| a.id == service.application_id).map_or("", |a| a.name.as_str()),
             charged: services.charged(node),
@@ -190,7 +192,7 @@ pub(super) async fn resources(call: &Call<'_>) -> Result<Response, Error> {
             ip: node.address.as_deref().unwrap_or_default(),
             rid: node.id,
             role: if node.role == NodeRole::Manager { "manager" } else { "agent" },
-            service_id: if node.role == NodeRole::Manager { 0 } else { node.member_id.unwrap_or(service.id) },
+            service_id: if node.role == NodeRole::Manager { 0 } else { *number },
             vmid: node.node_id.as_deref().unwrap_or_default(),
         })
         .collect();
@@ -199,6 +201,21 @@ pub(super) async fn resources(call: &Call<'_>) -> Result<Response, Error> {
 
 /// What a manifest may ask for that this server does not do: it fetches nothing from addresses that a user names.
 const FETCHED: [&str; 4] = ["StartupScript", "Archive", "Dump", "VolumeStartup"];
+
+/// What else it may ask for that only the managers of the services could do, and are not asked for.
+const BEGUN: [&str; 2] = ["Start", "StartupInstances"];
+
+/// As the original's language sees it.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
+}
 
 /// Starts the services of a manifest in a new application: all of them, or none.
 pub(super) async fn upload_manifest(call: &Call<'_>) -> Result<Response, Error> {
@@ -222,8 +239,12 @@ pub(super) async fn upload_manifest(call: &Call<'_>) -> Result<Response, Error> 
         if let Some(key) = FETCHED.iter().find(|key| service.get(**key).is_some_and(|value| !value.is_null())) {
             return Ok(failure(&format!("{key} of a service cannot be used: upload it to the service's manager")));
         }
+        if let Some(key) = BEGUN.iter().find(|key| service.get(**key).is_some_and(is_true)) {
+            return Ok(failure(&format!("{key} of a service cannot be used: ask the service's manager for it")));
+        }
     }
-    let application = match free_application(call, name).await {
+    let key = call.key("conpaas/upload_manifest")?;
+    let application = match free_application(call, name, key.as_ref()).await {
         Ok(application) => application,
         Err(error) if answers::is_ours(&error) => return Err(error),
         Err(error) => return Ok(failure(&error.to_string())),
@@ -240,7 +261,7 @@ pub(super) async fn upload_manifest(call: &Call<'_>) -> Result<Response, Error> 
             (order, service["ServiceName"].as_str().filter(|name| !name.is_empty()).map(str::to_owned))
         })
         .collect();
-    let task = services.start_all(call.who.clone(), application.id, orders);
+    let task = services.start_all(call.who.clone(), application.id, orders, key);
     if call.form.filled("thread").is_some() {
         return Ok(raw(&true));
     }
@@ -253,10 +274,13 @@ pub(super) async fn upload_manifest(call: &Call<'_>) -> Result<Response, Error> 
 }
 
 /// An application of this name, or of the name with the first number that makes it another.
-async fn free_application(call: &Call<'_>, name: &str) -> Result<Application, Error> {
+/// With a key, the one that it stands for.
+async fn free_application(call: &Call<'_>, name: &str, key: Option<&Key>) -> Result<Application, Error> {
+    let manifest = call.form.filled("manifest").unwrap_or_default();
     for number in 1..100 {
         let name = if number == 1 { name.to_owned() } else { format!("{name} ({number})") };
-        match call.app.core.services.create_application(&call.who, &name).await {
+        let key = key.map(|key| (key.clone(), manifest));
+        match call.app.core.services.create_application(&call.who, &name, key).await {
             Err(Error::Taken(_)) => {}
             other => return other,
         }

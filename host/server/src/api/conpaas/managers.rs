@@ -91,10 +91,16 @@ pub(super) async fn create_nodes(call: &Call<'_>) -> Result<Response, Error> {
         Value::Object(context) => context.into_iter().map(|(name, value)| (name, shown(&value))).collect(),
         _ => return Ok(refusal("context is a dictionary")),
     };
+    // Clients of the time sent it with everything.
+    let member = match call.form.filled("service_id").filter(|id| *id != "None").map(|id| id.trim().parse::<i64>()) {
+        None => None,
+        Some(Ok(id)) => Some(id),
+        Some(Err(_)) => return Ok(refusal("service_id is a number")),
+    };
     let wanted = |info: &Value| call.cloud(info["cloud"].as_str().or(call.form.filled("cloud_name")));
     let order = NodeOrder {
         clouds: infos.iter().map(wanted).collect(),
-        member: call.form.filled("service_id").and_then(|id| id.parse().ok()),
+        member,
         context,
         startup_script: call.form.filled("startup_script").filter(|script| *script != "None").unwrap_or_default().to_owned(),
     };

@@ -4,6 +4,7 @@ use super::answers::{self, failure, pretty, raw, same_origin, secret};
 use super::archive::{self, Certificates};
 use super::wire::{self, Password};
 use super::{Call, Form};
+use crate::api::auth;
 use axum::response::Response;
 use http::header::CONTENT_DISPOSITION;
 use http::{HeaderValue, StatusCode};
@@ -33,6 +34,7 @@ fn view(user: &User, credit: i64, password: Password) -> wire::User<'_> {
 
 pub(super) async fn new_user(call: &Call<'_>) -> Result<Response, Error> {
     let form = &call.form;
+    auth::takes_passwords(call.app, call.peer, &call.headers)?;
     if let Some(missing) = FIELDS.into_iter().find(|field| form.filled(field).is_none()) {
         return Ok(failure(&format!("{missing} is a required field")));
     }
@@ -50,8 +52,11 @@ pub(super) async fn new_user(call: &Call<'_>) -> Result<Response, Error> {
         "the user" => failure(&format!("Username \"{}\" already taken", new.username)),
         _ => failure(&format!("E-mail \"{}\" already registered", text("email"))),
     };
+    let key = call.key("conpaas/new_user")?;
     match services.check_free(&new).await {
         Ok(()) => {}
+        // Whether it is the same request's, the key says.
+        Err(Error::Taken(_)) if key.is_some() => {}
         Err(Error::Taken(what)) => return Ok(taken(what)),
         Err(error) if answers::is_ours(&error) => return Err(error),
         Err(error) => return Ok(failure(&error.to_string())),
@@ -67,7 +72,7 @@ pub(super) async fn new_user(call: &Call<'_>) -> Result<Response, Error> {
     if credit > most {
         return Ok(failure(&format!("Cannot allocate {credit} credit for a new user (max credit {most}).")));
     }
-    match services.register(&new, credit).await {
+    match services.register(&new, credit, key, call.peer.addr.ip()).await {
         Ok(user) => Ok(raw(&view(&user, credit, Password::Empty))),
         Err(Error::Taken(what)) => Ok(taken(what)),
         Err(error) if answers::is_ours(&error) => Err(error),
@@ -78,6 +83,7 @@ pub(super) async fn new_user(call: &Call<'_>) -> Result<Response, Error> {
 /// The user whose name and password a request holds; none for whoever else.
 async fn by_password(call: &Call<'_>, form: &Form) -> Result<Option<User>, Error> {
     let (Some(name), Some(password)) = (form.filled("username"), form.filled("password")) else { return Ok(None) };
+    auth::takes_passwords(call.app, call.peer, &call.headers)?;
     match call.app.core.identity.check_password(name, &password.into(), call.peer.addr.ip()).await {
         Ok(user) => Ok(Some(user)),
         Err(Error::Unauthenticated) => Ok(None),

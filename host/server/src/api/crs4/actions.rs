@@ -5,6 +5,8 @@ use super::input::Input;
 use super::schema;
 use super::wire::{self, Assignment, CloudView, Clouds, FlavorView, Flavors, ImageView, Images, NodeView, Nodes};
 use super::{Endpoint, Here, Version, ok_status};
+use crate::api::auth;
+use crate::listen::PeerInfo;
 use axum::extract::RawPathParams;
 use axum::response::Response;
 use http::StatusCode;
@@ -15,7 +17,6 @@ use ostler_core::model::NodeSpec;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::net::SocketAddr;
 
 const OK: &str = "ok";
 /// Bytes of the longest name, identifier and key.
@@ -26,13 +27,13 @@ pub(super) async fn run(
     who: &Principal,
     cloud: &str,
     path: &RawPathParams,
-    from: &SocketAddr,
+    peer: &PeerInfo,
     input: Input,
 ) -> Result<Response, Fault> {
     let part = |name: &str| super::part(path, name).unwrap_or_default();
     match here.endpoint {
         Endpoint::Index => input.json().map(|_| ok_status()),
-        Endpoint::Auth => log_in(here, from, &input).await,
+        Endpoint::Auth => log_in(here, peer, &input).await,
         Endpoint::Start => start(here, who, cloud, &input).await,
         Endpoint::Stop => stop(here, who, cloud, &input).await,
         Endpoint::Action => action(here, who, cloud, part("action"), &input).await,
@@ -171,7 +172,8 @@ async fn vm_status(here: &Here, who: &Principal, cloud: &str) -> Result<Response
     Ok(ok(&json!({ "nodes": nodes, "status": OK })))
 }
 
-async fn log_in(here: &Here, from: &SocketAddr, input: &Input) -> Result<Response, Fault> {
+async fn log_in(here: &Here, peer: &PeerInfo, input: &Input) -> Result<Response, Fault> {
+    auth::takes_passwords(&here.app, peer, &input.parts.headers).map_err(in_context(Context::Authentication))?;
     let refused = || Fault::Core(Error::Unauthenticated, Context::Authentication);
     let Value::Object(body) = input.json()? else { return Err(refused()) };
     let (Some(user), Some(password)) =
@@ -179,7 +181,7 @@ async fn log_in(here: &Here, from: &SocketAddr, input: &Input) -> Result<Respons
     else {
         return Err(refused());
     };
-    let issued = here.app.core.identity.log_in(user, &password.into(), from.ip()).await;
+    let issued = here.app.core.identity.log_in(user, &password.into(), peer.addr.ip()).await;
     let issued = issued.map_err(in_context(Context::Authentication))?;
     Ok(ok(&json!({ "status": OK, "status_code": 200, "token": issued.secret.expose_secret() })))
 }

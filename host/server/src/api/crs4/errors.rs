@@ -125,6 +125,9 @@ fn original_message(error: &Error, context: Context) -> (u16, String) {
     if matches!(error, Error::Unauthenticated | Error::Forbidden | Error::Throttled(_)) {
         return (403, "Forbidden".into());
     }
+    if matches!(error, Error::Exposed) {
+        return (403, error.to_string());
+    }
     if matches!(error, Error::KeyReused | Error::UnderWay) {
         return (400, error.to_string());
     }

@@ -173,7 +173,7 @@ async fn answer(here: &Here, path: &RawPathParams, peer: &PeerInfo, request: Req
     let input = if get { Input::without_body(parts) } else { Input::read(parts, body, here.app.max_body()).await? };
     let who = who(here, access, peer, &input).await.map_err(|error| Fault::Core(error, Context::Authentication))?;
     let cloud = part(path, "cloud").unwrap_or_else(|| default_cloud(&here.app));
-    actions::run(here, &who, cloud, path, &peer.addr, input).await
+    actions::run(here, &who, cloud, path, peer, input).await
 }
 
 /// Who asks. In the open dialect nobody need say, from this machine.

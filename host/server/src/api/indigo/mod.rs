@@ -266,9 +266,7 @@ async fn answer(here: &Here, path: &RawPathParams, peer: &PeerInfo, request: Req
         (true, name) => Some(input::object(&parts, body, here.app.max_body(), name).await?),
         (false, _) => None,
     };
-    let server = &here.app.config.server;
-    let known = forwarded::Known { trusted: &server.trusted_proxies, public: server.public_url.as_ref() };
-    let origin = forwarded::origin(&parts, peer, known);
+    let origin = forwarded::origin(&parts, peer, forwarded::Known::of(&here.app.config.server));
     let base = format!("{origin}{}", here.prefix);
     let call = Call { app: &here.app, who, headers: parts.headers, path, query, origin, base };
     let mut response = run(here.endpoint, &parts.method, &call, body).await?;
@@ -336,6 +334,7 @@ async fn who(here: &Here, access: Access, peer: &PeerInfo, parts: &Parts, query:
         Some(shown) => shown,
         None => auth::certificate(peer, &parts.headers).map_err(|_| Fault::anonymous())?,
     };
+    auth::confidential(&here.app, peer, &parts.headers, &shown)?;
     let authenticated = here.app.core.identity.authenticate(&shown, peer.addr.ip()).await;
     let principal = authenticated.map_err(|error| match (error, &shown) {
         (Error::Unauthenticated, Credentials::Token(_)) => Fault::bad_token(),

@@ -83,6 +83,8 @@ pub struct Server {
     pub public_url: Option<Url>,
     /// Networks of reverse proxies whose `Forwarded` and `X-Forwarded-…` headers are believed. Default: none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether a password is taken that others on the way can read: by plain HTTP from another machine. Default false.
+    pub plain_passwords: bool,
     /// The certificate chain of `listen_tls`, PEM, leaf first. Relative to the configuration file. Default: one of our own
     /// authority, made and renewed by the server.
     pub tls_certificate: Option<PathBuf>,
@@ -107,6 +109,7 @@ impl Default for Server {
             listen_tls: None,
             public_url: None,
             trusted_proxies: Vec::new(),
+            plain_passwords: false,
             tls_certificate: None,
             tls_names: Vec::new(),
             tls_key: None,

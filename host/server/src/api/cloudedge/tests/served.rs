@@ -59,7 +59,8 @@ impl Edge {
             let new = NewAccount { username: name.into(), role, email: None, password: Some(PASSWORD.into()) };
             let made = core.identity.add_account(&root, &new, None).await.unwrap();
             if name == "customer" {
-                core.store.user_set_roles(&made.user.id, &["customer".to_owned()]).await.unwrap();
+                let change = ostler_store::UserChange { roles: Some(vec!["customer".to_owned()]), ..Default::default() };
+                core.store.user_change(&made.user.id, &change).await.unwrap();
             }
         }
         let app = App::new(Application { core, config: Arc::new(config), metrics: Metrics::detached(), ready: Arc::default() });

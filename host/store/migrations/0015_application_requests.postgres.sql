@@ -1,0 +1,13 @@
+-- Beside this file lies its twin for SQLite; the two must describe the same tables. Times are microseconds UTC.
+
+-- Requests for an application that came with an idempotency key. The application may be gone: the key stands for it all the same.
+CREATE TABLE application_requests (
+    user_id         TEXT    NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    scope           TEXT    NOT NULL,
+    key             TEXT    NOT NULL,
+    input_hash      BYTEA   NOT NULL,
+    application_id  BIGINT  NOT NULL,
+    created_at      BIGINT  NOT NULL,
+    PRIMARY KEY (user_id, scope, key)
+);
+CREATE INDEX application_requests_age ON application_requests (created_at);
