@@ -158,8 +158,8 @@ mod tests {
     use super::*;
 
     fn wait<T>(refused: Result<T, Error>) -> Duration {
-        match refused {
-            Err(Error::Throttled(wait)) => wait,
+        match refused.err() {
+            Some(Error::Throttled(wait)) => wait,
             _ => Duration::ZERO,
         }
     }
