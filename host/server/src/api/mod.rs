@@ -6,6 +6,7 @@ pub mod cloudedge;
 pub mod conpaas;
 pub mod crs4;
 mod forwarded;
+mod idempotency;
 pub mod indigo;
 mod json;
 pub mod native;

@@ -17,6 +17,7 @@ mod wire;
 
 use super::App;
 use super::auth::{self, Access, Row};
+use super::idempotency;
 use crate::listen::PeerInfo;
 use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
@@ -28,9 +29,6 @@ use input::{Form, InputError};
 use ostler_core::Error;
 use ostler_core::compute::Key;
 use ostler_core::identity::{Permission, Principal};
-
-/// Bytes of the longest idempotency key.
-const LONGEST_KEY: usize = 255;
 
 /// What a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,11 +158,9 @@ impl Call<'_> {
 
     /// The client's idempotency key, for this route.
     fn key(&self, scope: &'static str) -> Result<Option<Key>, Error> {
-        let Some(key) = self.headers.get("idempotency-key") else { return Ok(None) };
-        match key.to_str() {
-            Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(Key { scope, key: key.to_owned() })),
-            _ => Err(Error::Invalid(format!("an idempotency key has 1 to {LONGEST_KEY} printable ASCII characters"))),
-        }
+        idempotency::key(&self.headers, scope).map_err(|_| {
+            Error::Invalid(format!("an idempotency key has 1 to {} printable ASCII characters", idempotency::LONGEST))
+        })
     }
 
     /// The name of a cloud of ours; the original's name for the default one is a name of it here, too.

@@ -5,13 +5,13 @@ use super::input::Input;
 use super::schema;
 use super::wire::{self, Assignment, CloudView, Clouds, FlavorView, Flavors, ImageView, Images, NodeView, Nodes};
 use super::{Endpoint, Here, Version, ok_status};
-use crate::api::auth;
+use crate::api::{auth, idempotency};
 use crate::listen::PeerInfo;
 use axum::extract::RawPathParams;
 use axum::response::Response;
 use http::StatusCode;
 use ostler_core::Error;
-use ostler_core::compute::{Assigned, Key, Target};
+use ostler_core::compute::{Assigned, Target};
 use ostler_core::identity::Principal;
 use ostler_core::model::NodeSpec;
 use secrecy::ExposeSecret;
@@ -107,7 +107,7 @@ fn clouds(here: &Here, who: &Principal) -> Result<Response, Fault> {
 async fn start(here: &Here, who: &Principal, cloud: &str, input: &Input) -> Result<Response, Fault> {
     let body = input.object()?;
     schema::check(schema::START, &body).map_err(Fault::Schema)?;
-    let key = idempotency_key(input)?;
+    let key = idempotency::key(&input.parts.headers, "crs4:vm/start").map_err(|_| Fault::BadKey)?;
     let mut spec = NodeSpec::new(text(&body, "name")?, text(&body, "image")?, text(&body, "size")?);
     spec.key_name = body.get("keyname").and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned);
     if let Some(Value::Object(metadata)) = body.get("metadata") {
@@ -208,15 +208,4 @@ fn is_true(value: &Value) -> bool {
         Value::Array(a) => !a.is_empty(),
         Value::Object(o) => !o.is_empty(),
     }
-}
-
-fn idempotency_key(input: &Input) -> Result<Option<Key>, Fault> {
-    let mut values = input.parts.headers.get_all("idempotency-key").iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let fits =
-        value.to_str().is_ok_and(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic() || b == b' '));
-    if !fits || values.next().is_some() {
-        return Err(Fault::BadKey);
-    }
-    Ok(value.to_str().ok().map(|key| Key { scope: "crs4:vm/start", key: key.to_owned() }))
 }

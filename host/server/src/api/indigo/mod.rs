@@ -23,6 +23,7 @@ mod wire_schedules;
 use super::App;
 use super::auth::{self, Access, Row};
 use super::forwarded;
+use super::idempotency;
 use crate::listen::PeerInfo;
 use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
@@ -41,8 +42,6 @@ use ostler_core::identity::{Credentials, Permission, Principal};
 use query::Query;
 use std::sync::Arc;
 
-/// Bytes of the longest idempotency key.
-const LONGEST_KEY: usize = 255;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a route is for.
@@ -144,11 +143,8 @@ impl Call<'_> {
 
     /// The client's idempotency key, for this route.
     fn key(&self, scope: &'static str) -> Result<Option<Key>, Fault> {
-        let Some(key) = self.headers.get("idempotency-key") else { return Ok(None) };
-        match key.to_str() {
-            Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(Key { scope, key: key.to_owned() })),
-            _ => Err(Fault::bad(format!("Idempotency-Key should have 1 to {LONGEST_KEY} visible characters"))),
-        }
+        idempotency::key(&self.headers, scope)
+            .map_err(|_| Fault::bad(format!("Idempotency-Key should have 1 to {} visible characters", idempotency::LONGEST)))
     }
 }
 
