@@ -140,8 +140,8 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "nobody comes to work");
             tokio::task::yield_now().await;
         }
-        assert!(matches!(passwords.verify("x".into(), None).await, Err(Error::Throttled(PAUSE))));
-        assert!(matches!(passwords.hash("x".into()).await, Err(Error::Throttled(PAUSE))));
+        assert!(matches!(passwords.verify("x".into(), None).await, Err(Error::Throttled(_))));
+        assert!(matches!(passwords.hash("x".into()).await, Err(Error::Throttled(_))));
         drop(open);
         assert!(tasks.join_all().await.into_iter().all(|done| done));
         assert_eq!(most.load(Ordering::SeqCst), AT_ONCE);

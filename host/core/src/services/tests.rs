@@ -3,7 +3,6 @@
 
 mod certificates;
 
-use super::start::Begun;
 use super::*;
 use crate::billing::Tariff;
 use crate::compute::tests::{CLOUD, compute};

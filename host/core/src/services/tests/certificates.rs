@@ -1,5 +1,6 @@
 //! Certificates of services: for those that run, and as long as they do.
 
+use super::super::start::Begun;
 use super::*;
 use ostler_store::{CertificateFilter, NewCertificate};
 
