@@ -47,7 +47,7 @@ async fn a_manager_is_asked_for_its_services() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let config = format!(
-        "[clouds.default]\ndriver = \"dummy\"\nconfig = {{ keep_user_data = true }}\n[api.crs4]\nopen = true\n[api.conpaas]\nregistration = \"open\"\n[services]\nmanager_port = {port}\n\
+        "[clouds.default]\ndriver = \"dummy\"\n[api.conpaas]\nregistration = \"open\"\n[services]\nmanager_port = {port}\n\
          [services.types.php]\nimage = \"1\"\nsize = \"1\"\n[services.types.java]\nimage = \"1\"\nsize = \"1\"\n"
     );
     let server = Setup::configured(config).arg("--listen-tls").arg("127.0.0.1:0").start().await;
@@ -88,18 +88,7 @@ async fn a_manager_is_asked_for_its_services() {
     let list = async || director.post(Some(&ann), "/list", &[]).await.json();
     assert_eq!(list().await.as_array().map(Vec::len), Some(1));
 
-    // A node for this service is shown by the number that the manager gave it.
-    let own = super::manager(&server, "default", &app).await;
     let aid = aid.to_string();
-    let order = [("app_id", aid.as_str()), ("service_id", "7"), ("nodes_info", "[{}]")];
-    let made = director.post(Some(&own), "/create_nodes", &order).await.json();
-    assert!(made[0]["vmid"].is_string(), "{made}");
-    let shown = director.get(Some(&ann), "/list_resources").await.json();
-    let shown: Vec<_> = shown.as_array().unwrap().iter().map(|row| (&row["role"], &row["service_id"], &row["app_id"])).collect();
-    assert_eq!(shown, [(&json!("manager"), &json!(0), &app["aid"]), (&json!("agent"), &json!(7), &app["aid"])]);
-    let one = made.to_string();
-    assert_eq!(director.post(Some(&own), "/remove_nodes", &[("nodes", one.as_str())]).await.text(), "{}");
-
     let both = [("app_id", aid.as_str()), ("service_id", "7")];
     let renamed = director.post(Some(&ann), "/rename", &[&both[..], &[("name", "shop")]].concat()).await;
     assert_eq!(renamed.text(), "{}");

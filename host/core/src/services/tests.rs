@@ -2,6 +2,7 @@
 //! On the real dummy driver, with the real store in memory and an authority of its own.
 
 mod certificates;
+mod members;
 
 use super::*;
 use crate::billing::Tariff;
