@@ -561,7 +561,7 @@ fn warnings_do_not_prevent_the_start() {
         [
             "ostler.toml:4:1: warning: clouds.lab.secrets: cannot be read by the driver: grants.secrets is false",
             "ostler.toml:5:8: warning: clouds.lab.config.api_token: looks like a secret: better in `secrets`, where it is never shown",
-            "ostler.toml:6:1: warning: clouds.lab.hypervisor: has no effect: grants.hypervisor names no connection, such as \"qemu:///system\"",
+            "ostler.toml:6:13: warning: clouds.lab.hypervisor: has no effect: grants.hypervisor names no connection, such as \"qemu:///system\"",
         ]
     );
 }
