@@ -277,9 +277,11 @@ async fn a_lost_answer_is_looked_for() {
         let (key, name) = (format!("k{number}"), format!("n{number}"));
         let first = start(&mut client, "flaky", Some(&key), &order(&name)).await.unwrap();
         let again = start(&mut client, "flaky", Some(&key), &order(&name)).await.unwrap();
-        assert_eq!(again.status == 200, first.status == 200, "{} then {}", first.text(), again.text());
         if first.status == 200 {
-            assert_eq!(first.body, again.body);
+            assert_eq!((again.status, &again.body), (200, &first.body), "{}", again.text());
+        }
+        // What failed for a while was tried again.
+        if again.status == 200 {
             made.push(name);
         }
     }
