@@ -42,11 +42,14 @@ pub struct Options {
     /// The address that `import-image` is given, of a qcow2 image. A provider that is played needs none that exists; a real one
     /// fetches it.
     pub image_url: String,
+    /// How long to wait by the real clock between two looks at something that takes its time. A provider that is played goes by the
+    /// cloud's clock and needs none.
+    pub pause: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { image_url: "https://images.invalid/a.qcow2".to_owned() }
+        Self { image_url: "https://images.invalid/a.qcow2".to_owned(), pause: Duration::ZERO }
     }
 }
 
@@ -55,6 +58,13 @@ impl Options {
     #[must_use]
     pub fn image_url(mut self, url: impl Into<String>) -> Self {
         self.image_url = url.into();
+        self
+    }
+
+    /// Another pause.
+    #[must_use]
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
         self
     }
 }
@@ -195,7 +205,7 @@ impl Kit<'_> {
         // A provider may take its time, and may go on listing what it destroyed.
         for _ in 0..ENDLESS {
             match driver.get_node(id) {
-                Ok(Node { state: NodeState::Terminating, .. }) => self.cloud.advance(PATIENCE / 1000),
+                Ok(Node { state: NodeState::Terminating, .. }) => self.wait(),
                 Ok(Node { state: NodeState::Terminated, .. }) => return Ok(()),
                 other => {
                     self.must_fail(other, "not-found", "get-node of a destroyed node");
@@ -209,13 +219,19 @@ impl Kit<'_> {
         Ok(())
     }
 
+    /// Lets time pass, by the cloud's clock and by the real one.
+    fn wait(&self) {
+        self.cloud.advance(PATIENCE / 1000);
+        std::thread::sleep(self.options.pause);
+    }
+
     /// Waits, by the cloud's clock, until a node is no longer on its way.
     fn settle<D: Driver>(&mut self, id: &str) -> Result<Node> {
         for _ in 0..1000 {
             let node = self.cloud.driver::<D>()?.get_node(id)?;
             match node.state {
                 NodeState::Pending | NodeState::Starting | NodeState::Rebooting | NodeState::Stopping => {
-                    self.cloud.advance(PATIENCE / 1000);
+                    self.wait();
                 }
                 _ => return Ok(node),
             }

@@ -86,7 +86,7 @@ fn it_keeps_the_contract() {
     // Who administrates sees diagnostics, too, and all networks of all projects.
     let cloud = stack.admins_cloud().config("networks", r#"["private"]"#);
     // Glance looks up the host of an image before it takes the order.
-    let options = conformance::Options::default().image_url(wire::origin(&[0; 1024]));
+    let options = conformance::Options::default().image_url(wire::origin(&[0; 1024])).pause(Duration::from_millis(300));
     conformance::check_with::<OpenStack>(&cloud, &options).unwrap();
     stack.assert_unchanged();
 }
