@@ -53,9 +53,11 @@ impl Api {
         };
         let page: Servers = answer.json()?;
         let next = next(page.servers_links).as_deref().and_then(marker);
-        let items = nodes(&page.servers);
+        // For a moment Nova lists what it has deleted.
+        let servers: Vec<Server> = page.servers.into_iter().filter(|server| !server.is_gone()).collect();
+        let items = nodes(&servers);
         if cursor.is_none() && next.is_none() {
-            self.keep(&answer, self.ctx.now(), page.servers)?;
+            self.keep(&answer, self.ctx.now(), servers)?;
         }
         Ok(Page { items, next })
     }
@@ -73,7 +75,7 @@ impl Api {
         // The latest come first, as in a whole list.
         for server in changes.servers.into_iter().rev() {
             let position = kept.servers.iter().position(|known| known.id == server.id);
-            match (position, server.status == "DELETED") {
+            match (position, server.is_gone()) {
                 (Some(at), true) => drop(kept.servers.remove(at)),
                 (Some(at), false) => kept.servers[at] = server,
                 (None, true) => {}
